@@ -1,0 +1,46 @@
+"""Engines by name; importing this imports none of them."""
+
+from __future__ import annotations
+
+import importlib
+
+from cnndsl.diagnostics import did_you_mean, error, register
+from cnndsl.runtime.kernel import Backend
+
+register(
+    {
+        "C0201": "an engine that does not exist",
+        "C0202": "an engine that cannot run on this machine",
+    }
+)
+
+#: Engine by name, best first: the module that holds it. Each has a class `Engine`.
+BACKENDS = {"numpy": "cnndsl.backends.numpy"}
+
+
+def get_backend(name: str | None = None) -> Backend:
+    """The engine of a name, or the best one that can run here.
+
+    Raises:
+        CnndslError: no engine has this name, or it cannot run here.
+    """
+    if name is None:
+        engines = (_load(candidate) for candidate in BACKENDS)
+        return next(engine for engine in engines if engine.unavailable() is None)
+    if name not in BACKENDS:
+        raise error(
+            "C0201",
+            f"there is no engine `{name}`; there is {', '.join(BACKENDS)}",
+            help=did_you_mean(name, BACKENDS),
+            status=2,
+        )
+    engine = _load(name)
+    reason = engine.unavailable()
+    if reason is not None:
+        raise error("C0202", f"the {name} engine cannot run here: {reason}")
+    return engine
+
+
+def _load(name: str) -> Backend:
+    engine: Backend = importlib.import_module(BACKENDS[name]).Engine()
+    return engine

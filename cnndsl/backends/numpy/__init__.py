@@ -1,0 +1,76 @@
+"""The reference engine: every kernel in NumPy, right in float64, usable in float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cnndsl.backends.numpy import (
+    activation,
+    conv,
+    dense,
+    dropout,
+    leaves,
+    loss,
+    merge,
+    norm,
+    optimizer,
+    pool,
+    shape,
+)
+from cnndsl.graph.op import Op
+from cnndsl.graph.types import Type
+from cnndsl.runtime.kernel import Builder, Kernel, MissingKernel
+from cnndsl.runtime.memory import ALIGNMENT
+
+FAMILIES = (
+    activation,
+    conv,
+    dense,
+    dropout,
+    leaves,
+    loss,
+    merge,
+    norm,
+    optimizer,
+    pool,
+    shape,
+)
+
+KERNELS: dict[type[Op], Builder] = {
+    kind: builder for family in FAMILIES for kind, builder in family.KERNELS.items()
+}
+
+
+class Engine:
+    """Arrays are `numpy.ndarray` views of one aligned buffer."""
+
+    name = "numpy"
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+        builder = KERNELS.get(type(op))
+        if builder is None:
+            raise MissingKernel(op, self.name)
+        return builder(op, inputs, outputs)
+
+    def allocate(self, nbytes: int) -> np.ndarray[Any, Any]:
+        raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + nbytes]
+
+    def view(self, buffer: np.ndarray[Any, Any], offset: int, type: Type) -> np.ndarray[Any, Any]:
+        part = buffer[offset : offset + type.total_bytes]
+        return part.view(type.dtype).reshape(type.concrete())
+
+    def upload(self, target: np.ndarray[Any, Any], source: Any) -> None:
+        source = np.asarray(source)
+        if source.shape != target.shape:
+            raise ValueError(f"an array of shape {target.shape} is wanted, this is {source.shape}")
+        target[...] = source
+
+    def download(self, source: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return source.copy()

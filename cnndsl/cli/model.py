@@ -1,0 +1,133 @@
+"""What commands share: how a model is named on the command line, and the options that change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cnndsl.diagnostics import did_you_mean, error
+from cnndsl.resources import resource
+
+if TYPE_CHECKING:
+    from cnndsl.frontend.elaborate import Limits, Network
+    from cnndsl.frontend.library import Module
+    from cnndsl.graph.types import Size
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model as it is named: `resnet.cnn:resnet50`, `resnet:resnet50`, `zoo/lenet.cnn`."""
+
+    path: Path
+    name: str | None
+    spelled: str
+
+    def module(self) -> Module:
+        from cnndsl.frontend.library import load_file
+
+        return load_file(self.path, [resource("zoo")])
+
+
+def find_model(text: str) -> Reference:
+    """The file and the model that a reference means; files come first, then the zoo.
+
+    Raises:
+        CnndslError: there is no such file.
+    """
+    place, name = text, None
+    if not Path(text).is_file() and ":" in text:
+        place, _, name = text.rpartition(":")
+    candidates = [Path(place), Path(place + ".cnn")]
+    zoo = resource("zoo")
+    bare = place.removeprefix("zoo/").removeprefix("./zoo/")
+    if "/" not in bare:
+        candidates += [zoo / bare, zoo / (bare + ".cnn")]
+    for candidate in candidates:
+        if candidate.is_file():
+            return Reference(candidate, name, text)
+    known = [path.stem for path in zoo.glob("*.cnn")]
+    raise error(
+        "C0101",
+        f"there is no file {place}" + ("" if place.endswith(".cnn") else f" or {place}.cnn"),
+        help=did_you_mean(Path(place).stem, known)
+        or f"the zoo has {', '.join(sorted(known))}",
+        status=2 if not place.endswith(".cnn") else 1,
+    )
+
+
+def model_options(command: Command) -> Command:
+    """The options that change a model: `--set`, `--input` and the limits."""
+    for option in (
+        click.option("--max-steps", type=click.IntRange(1), help="Limit on evaluation steps."),
+        click.option("--max-nodes", type=click.IntRange(1), help="Limit on layers and weights."),
+        click.option("--input", "input_size", metavar="HxWxC", help="Another input size."),
+        click.option(
+            "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a parameter."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, str | int]:
+    """`--set classes=10` as a name and a text of the language."""
+    result: dict[str, str | int] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise click.UsageError(f"--set wants NAME=VALUE, this is '{setting}'")
+        if name.strip() in result:
+            raise click.UsageError(f"--set gives '{name.strip()}' twice")
+        result[name.strip()] = value.strip()
+    return result
+
+
+def parse_input(text: str | None) -> Size | None:
+    """`--input 160x160x3`."""
+    from cnndsl.graph.types import Size
+
+    if text is None:
+        return None
+    parts = text.split("x")
+    if not all(part.isdigit() and 0 < int(part) <= 1 << 20 for part in parts) or len(parts) != 3:
+        raise click.UsageError(f"--input wants HxWxC such as 224x224x3, this is '{text}'")
+    return Size(*map(int, parts))
+
+
+def parse_limits(max_nodes: int | None, max_steps: int | None) -> Limits:
+    from cnndsl.frontend.elaborate import Limits
+
+    default = Limits()
+    return Limits(max_nodes or default.nodes, max_steps or default.steps)
+
+
+def load_network(
+    text: str,
+    settings: tuple[str, ...] = (),
+    input_size: str | None = None,
+    max_nodes: int | None = None,
+    max_steps: int | None = None,
+) -> Network:
+    """The network that a command line names.
+
+    Raises:
+        CnndslError: the file is wrong.
+    """
+    from cnndsl.frontend.elaborate import elaborate
+
+    reference = find_model(text)
+    return elaborate(
+        reference.module(),
+        reference.name,
+        parameters=parse_settings(settings),
+        input_size=parse_input(input_size),
+        limits=parse_limits(max_nodes, max_steps),
+    )
+
+

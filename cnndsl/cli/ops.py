@@ -1,0 +1,40 @@
+"""`cnndsl ops`: the reference of layers, from their docstrings."""
+
+from __future__ import annotations
+
+import inspect
+
+import click
+
+from cnndsl.diagnostics import did_you_mean, error
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  cnndsl ops
+  cnndsl ops conv
+"""
+)
+@click.argument("name", required=False)
+def command(name: str | None) -> None:
+    """List the layers, joins, losses and optimisers, or explain one of them."""
+    from cnndsl.reference import entries
+
+    known = entries()
+    if name is None:
+        for group, members in known.items():
+            click.echo(f"{group}:")
+            for word, (_, text) in members.items():
+                click.echo(f"    {word:14} {inspect.cleandoc(text).splitlines()[0]}")
+        return
+    for members in known.values():
+        if name in members:
+            signature, text = members[name]
+            click.echo(f"{signature}\n\n{inspect.cleandoc(text)}")
+            return
+    words = [word for members in known.values() for word in members]
+    raise error(
+        "C0103", f"there is no layer, loss or optimiser `{name}`", help=did_you_mean(name, words),
+        status=2,
+    )

@@ -1,0 +1,311 @@
+"""`cnndsl run`: trains, evaluates, predicts; without a mode one forward pass and its time."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cnndsl.cli.model import find_model, model_options, parse_input, parse_limits, parse_settings
+from cnndsl.diagnostics import error
+
+if TYPE_CHECKING:
+    from cnndsl.frontend.elaborate import Network
+    from cnndsl.runtime.kernel import Backend
+    from cnndsl.training.session import Elaborate
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  cnndsl run zoo/lenet.cnn --train digits
+  cnndsl run zoo/resnet.cnn:resnet20 --train cifar10 --out runs/resnet20
+  cnndsl run zoo/resnet.cnn:resnet20 --train cifar10 --out runs/resnet20 --resume
+  cnndsl run zoo/lenet.cnn --eval digits --weights runs/lenet-digits
+  cnndsl run zoo/lenet.cnn --predict seven.png --weights runs/lenet-digits
+  cnndsl run zoo/googlenet.cnn --batch 16
+\b
+Data sets: digits, synthetic, cifar10, cifar100, npz:PATH.
+"""
+)
+@click.argument("model")
+@click.option("--train", "train_data", metavar="DATA", help="Train on a data set.")
+@click.option("--eval", "eval_data", metavar="DATA", help="Evaluate on its test split.")
+@click.option("--predict", "images", multiple=True, metavar="IMAGE", help="Name what is on it.")
+@click.argument("more_images", nargs=-1, metavar="[IMAGE]...")
+@click.option("--epochs", type=click.IntRange(0), help="Instead of the recipe's.")
+@click.option("--batch", type=click.IntRange(1), help="Images a step.")
+@click.option("--lr", type=click.FloatRange(0), help="Base learning rate.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of weights, order and masks.")
+@click.option("--backend", metavar="NAME", help="The engine; the best one by default.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), metavar="PATH", help="A checkpoint or run folder."
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="A copy of the data on disk."
+)
+@click.option("--workers", type=click.IntRange(0, 64), default=1, help="Threads that load data.")
+@model_options
+def command(model: str, more_images: tuple[str, ...], **options: Any) -> int:
+    """Train a network, evaluate it, or name what is on images.
+
+    A run's folder holds metrics.jsonl, result.json and checkpoints/.
+    """
+    images = (*options.pop("images"), *more_images)
+    modes = [m for m in (options["train_data"], options["eval_data"], images or None) if m]
+    if len(modes) > 1:
+        raise click.UsageError("--train, --eval and --predict exclude each other")
+    if more_images and options["train_data"] is None and not images:
+        raise click.UsageError(f"what is '{more_images[0]}' for? images follow --predict")
+    if options["resume"] and not (options["train_data"] and options["out"]):
+        raise click.UsageError("--resume goes with --train and --out")
+    backend = _backend(options["backend"])
+    elaborate, given = _elaborate(model, options)
+    if options["train_data"]:
+        return _train(elaborate, given, backend, options)
+    if options["eval_data"]:
+        return _evaluate(elaborate, given, backend, options)
+    if images:
+        return _predict(elaborate, given, backend, images, options)
+    return _forward(elaborate(given), backend, options["batch"] or 1)
+
+
+def _backend(name: str | None) -> Backend:
+    from cnndsl.backends import get_backend
+
+    return get_backend(name)
+
+
+def _elaborate(model: str, options: dict[str, Any]) -> tuple[Elaborate, dict[str, str | int]]:
+    """How to elaborate the model with parameters, and those that the command line gives."""
+    from cnndsl.frontend.elaborate import elaborate
+
+    reference = find_model(model)
+    module = reference.module()
+    size = parse_input(options["input_size"])
+    limits = parse_limits(options["max_nodes"], options["max_steps"])
+
+    def build(parameters: Mapping[str, str | int]) -> Network:
+        return elaborate(
+            module, reference.name, parameters=parameters, input_size=size, limits=limits
+        )
+
+    return build, parse_settings(options["settings"])
+
+
+def _overrides(options: dict[str, Any]) -> Any:
+    from cnndsl.training.session import Overrides
+
+    return Overrides(options["epochs"], options["batch"], options["lr"], options["seed"])
+
+
+def _note(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _download_progress(done: int, total: int | None, mirror: str) -> None:
+    if sys.stderr.isatty():
+        part = f" of {total / 1e6:,.1f}" if total else ""
+        click.echo(f"\r{mirror}: {done / 1e6:,.1f}{part} MB ", err=True, nl=False)
+        if total and done >= total:
+            click.echo(err=True)
+
+
+def _fitted(
+    elaborate: Elaborate, given: dict[str, str | int], name: str, options: dict[str, Any]
+) -> Any:
+    from cnndsl.training.session import fit
+
+    return fit(
+        elaborate,
+        given,
+        name,
+        overrides=_overrides(options),
+        data_dir=options["data_dir"],
+        progress=_download_progress,
+        note=_note,
+    )
+
+
+@contextmanager
+def _stoppable() -> Iterator[Any]:
+    """The first Ctrl-C asks training to stop after the step; the second stops at once."""
+    asked = False
+
+    def ask(number: int, frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        click.echo("\nstopping after this step (Ctrl-C again: at once)", err=True)
+
+    previous = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _train(
+    elaborate: Elaborate,
+    given: dict[str, str | int],
+    backend: Backend,
+    options: dict[str, Any],
+) -> int:
+    from cnndsl.training.display import for_terminal
+    from cnndsl.training.loop import Interrupted
+    from cnndsl.training.session import train
+
+    fitted = _fitted(elaborate, given, options["train_data"], options)
+    label = f"{fitted.network.name}-{fitted.dataset.name}"
+    out = options["out"] or _fresh_folder(label)
+    with _stoppable() as stop:
+        display = for_terminal()
+        try:
+            result, _ = train(
+                fitted,
+                backend,
+                out,
+                resume=options["resume"],
+                weights=options["weights"],
+                display=display,
+                stop=stop,
+                workers=options["workers"],
+            )
+        except Interrupted:
+            click.echo(f"stopped; `--out {out} --resume` goes on", err=True)
+            return 130
+        finally:
+            display.close()
+    if result.test_accuracy is not None:
+        click.echo(
+            f"test accuracy {result.test_accuracy:.2%} on {len(fitted.dataset.test)} images"
+        )
+    click.echo(f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s, run in {out}")
+    return 0
+
+
+def _fresh_folder(label: str) -> Path:
+    """`runs/lenet-digits`, or the first of `…-2`, `…-3` that is not there."""
+    label = "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
+    number = 1
+    while True:
+        folder = Path("runs") / (label if number == 1 else f"{label}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as reason:
+            raise error("C0102", f"{folder}: {(reason.strerror or str(reason)).lower()}") from None
+        else:
+            return folder
+
+
+def _saved(options: dict[str, Any]) -> tuple[Any, str]:
+    from cnndsl.training import checkpoint
+    from cnndsl.training.session import find_weights
+
+    if options["weights"] is None:
+        raise click.UsageError("--eval and --predict want --weights, a checkpoint or a run folder")
+    path = find_weights(options["weights"])
+    return checkpoint.load(path), str(path)
+
+
+def _with_saved_parameters(
+    given: dict[str, str | int], saved: Any, elaborate: Elaborate
+) -> dict[str, str | int]:
+    """The parameters that the weights were trained with, where the command line gives none."""
+    own = elaborate(given).parameters
+    stored = saved.metadata.get("parameters", {})
+    return {
+        **{name: value for name, value in stored.items() if name in own and own[name] != value},
+        **given,
+    }
+
+
+def _evaluate(
+    elaborate: Elaborate,
+    given: dict[str, str | int],
+    backend: Backend,
+    options: dict[str, Any],
+) -> int:
+    from cnndsl.training.session import evaluate_on
+
+    saved, origin = _saved(options)
+    given = _with_saved_parameters(given, saved, elaborate)
+    fitted = _fitted(elaborate, given, options["eval_data"], options)
+    score = evaluate_on(fitted, backend, saved, origin, options["workers"])
+    click.echo(
+        f"accuracy {score.accuracy:.2%}  top-5 {score.top5:.2%}  loss {score.loss:.4f}  "
+        f"on {score.images} images"
+    )
+    return 0
+
+
+def _predict(
+    elaborate: Elaborate,
+    given: dict[str, str | int],
+    backend: Backend,
+    images: tuple[str, ...],
+    options: dict[str, Any],
+) -> int:
+    from cnndsl.training.session import predict
+
+    saved, origin = _saved(options)
+    network = elaborate(_with_saved_parameters(given, saved, elaborate))
+    paths = [Path(image) for image in images]
+    for prediction in predict(network, backend, saved, origin, paths):
+        click.echo(f"{prediction.path}")
+        for name, probability in prediction.classes:
+            click.echo(f"    {probability:7.2%}  {name}")
+    return 0
+
+
+def _forward(network: Network, backend: Backend, batch: int) -> int:
+    """One forward pass on random data, and what it took."""
+    import numpy as np
+
+    from cnndsl.compile import compile_inference
+    from cnndsl.graph import analysis
+    from cnndsl.training.initialise import Initialisation, initial_states
+
+    began = time.perf_counter()
+    program = compile_inference(network.graph, backend, batch)
+    for name, array in initial_states(network.graph, Initialisation(), 0).items():
+        if name in program.states:
+            program.write(name, array)
+    image = network.graph.inputs["image"].type
+    random = np.random.default_rng(0).standard_normal((batch, *image.features))
+    program.write("image", random.astype(image.dtype))
+    compiled = time.perf_counter()
+    program.run()
+    first = time.perf_counter()
+    times = []
+    while len(times) < 3 or (sum(times) < 1 and len(times) < 100):
+        start = time.perf_counter()
+        program.run()
+        times.append(time.perf_counter() - start)
+    best = sorted(times)[len(times) // 2]
+    logits = program.read("logits")
+    work = 2 * sum(
+        analysis.multiply_adds(network.graph, n) for n in analysis.main_path(network.graph)
+    )
+    click.echo(f"{network.name} on {backend.name}, batch {batch}: output {logits.shape}")
+    click.echo(f"compiled in  {compiled - began:8.3f} s")
+    click.echo(f"first pass   {1e3 * (first - compiled):8.1f} ms")
+    click.echo(
+        f"median pass  {1e3 * best:8.1f} ms of {len(times)}  "
+        f"({batch / best:,.1f} images/s, {work * batch / best / 1e9:,.1f} GFLOP/s)"
+    )
+    click.echo(
+        f"memory       {(program.arena_bytes + program.state_bytes) / 1e6:8.1f} MB planned"
+    )
+    return 0

@@ -1,0 +1,127 @@
+"""The whole pipeline, a call a stage: read this first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cnndsl.diagnostics import CnndslError, Diagnostic, Source, error
+from cnndsl.frontend.elaborate import Limits, Network, elaborate
+from cnndsl.frontend.expect import check_expectations
+from cnndsl.frontend.library import Module, load_file, load_text
+from cnndsl.frontend.lint import lint
+from cnndsl.graph.autodiff import add_gradients
+from cnndsl.graph.graph import Graph
+from cnndsl.graph.op import Op
+from cnndsl.graph.types import Size
+from cnndsl.ops.loss import CrossEntropy
+from cnndsl.ops.optimizer import SGD
+from cnndsl.passes.inference import for_inference
+from cnndsl.passes.training import add_loss, for_training, freeze
+from cnndsl.passes.updates import add_updates
+from cnndsl.runtime.kernel import Backend
+from cnndsl.runtime.lower import lower
+from cnndsl.runtime.program import Program, Slot
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training does to a graph: the loss, the optimiser, and what it leaves alone."""
+
+    loss: Op = field(default_factory=CrossEntropy)
+    optimizer: Op = field(default_factory=lambda: SGD(momentum=0.9))
+    decay_all: bool = False
+    frozen: tuple[str, ...] = ()
+
+
+def compile_inference(
+    graph: Graph, backend: Backend, batch: int, shared: Mapping[str, Slot] | None = None
+) -> Program:
+    """The program that computes "logits" from "image"; `shared` are states of another program."""
+    graph = graph.copy()
+    for_inference(graph)
+    return lower(graph, backend, batch, shared)
+
+
+def compile_training(
+    graph: Graph, objective: Objective, backend: Backend, batch: int
+) -> Program:
+    """The program of one step: from "image" and "labels" to "loss" and "correct", and new states."""
+    return lower(training_graph(graph, objective), backend, batch)
+
+
+def training_graph(graph: Graph, objective: Objective) -> Graph:
+    """The graph of one training step: loss, gradients, updates."""
+    graph = graph.copy()
+    unused = freeze(graph, objective.frozen)
+    if unused:
+        raise error("E0704", f"`freeze`: no parameter is called {unused[0]}")
+    for_training(graph)
+    loss = add_loss(graph, objective.loss)
+    gradients = add_gradients(graph, loss)
+    add_updates(graph, gradients, objective.optimizer, objective.decay_all)
+    graph.prune()
+    return graph
+
+
+def elaborate_file(
+    path: Path,
+    name: str | None = None,
+    *,
+    parameters: Mapping[str, str | int] | None = None,
+    input_size: Size | None = None,
+    limits: Limits | None = None,
+    search: Sequence[Path] = (),
+) -> Network:
+    """The network of a model in a file.
+
+    Raises:
+        CnndslError: the file is wrong.
+    """
+    return elaborate(
+        load_file(path, search), name, parameters=parameters, input_size=input_size, limits=limits
+    )
+
+
+def elaborate_text(text: str, name: str | None = None, dtype: str = "float32") -> Graph:
+    """The graph of a model given as text."""
+    return elaborate(load_text(Source("text", text)), name, dtype=dtype).graph
+
+
+def check(
+    module: Module,
+    name: str | None = None,
+    *,
+    parameters: Mapping[str, str | int] | None = None,
+    input_size: Size | None = None,
+    limits: Limits | None = None,
+    lints: bool = False,
+) -> tuple[list[Diagnostic], list[Network]]:
+    """Every mistake of a model, or of all models of a file that need no argument.
+
+    A model's parameters and input are meant for it alone, so they go with a name. Returns the
+    diagnostics, each once, and the networks that elaborated.
+    """
+    names = [module.choose(name)] if name else module.complete()
+    if not names:
+        names = [module.choose(None)]
+    found: dict[tuple[object, ...], Diagnostic] = {}
+    networks = []
+    for each in names:
+        try:
+            network = elaborate(
+                module, each, parameters=parameters, input_size=input_size, limits=limits
+            )
+        except CnndslError as failure:
+            diagnostics: Sequence[Diagnostic] = failure.diagnostics
+        else:
+            networks.append(network)
+            diagnostics = check_expectations(network)
+            if lints:
+                diagnostics = [*diagnostics, *lint(network)]
+        for diagnostic in diagnostics:
+            span = diagnostic.span
+            place = (id(span.source), span.start) if span else (each, diagnostic.message)
+            found.setdefault((diagnostic.code, *place), diagnostic)
+    return list(found.values()), networks

@@ -1,0 +1,137 @@
+"""Arguments: how those of a step meet the parameters of a block or the fields of an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any
+
+from cnndsl.diagnostics import Span, did_you_mean
+from cnndsl.frontend import syntax
+from cnndsl.frontend.expressions import Evaluator, Scope
+from cnndsl.frontend.problems import Problem
+from cnndsl.frontend.values import CONVERTERS, Unfit, show
+from cnndsl.graph.op import Op
+
+STRIDE = "stride"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An evaluated argument; `name` is None for a positional one."""
+
+    value: Any
+    span: Span
+    name: str | None = None
+
+
+def evaluate_arguments(
+    arguments: Sequence[syntax.Argument], evaluator: Evaluator, scope: Scope
+) -> list[Given]:
+    """The values of a step's arguments, in order; `/s` is `stride=s`."""
+    result = []
+    for argument in arguments:
+        name = STRIDE if argument.is_stride else argument.name.id if argument.name else None
+        result.append(Given(evaluator.evaluate(argument.value, scope), argument.span, name))
+    return result
+
+
+def bind(
+    given: Sequence[Given],
+    positional: Sequence[str],
+    named: Sequence[str],
+    what: str,
+    signature: str,
+) -> dict[str, Given]:
+    """Which parameter each argument is for.
+
+    Raises:
+        Problem: too many, unknown or doubled arguments.
+    """
+    bound: dict[str, Given] = {}
+    places = list(positional)
+    for argument in given:
+        name = argument.name
+        if name is None:
+            if not places:
+                raise Problem(
+                    "E0403", f"too many arguments for `{what}`", argument.span, help=signature
+                )
+            name = places.pop(0)
+        elif name not in positional and name not in named:
+            if name == STRIDE:
+                raise Problem("E0401", f"`{what}` has no stride", argument.span, help=signature)
+            raise Problem(
+                "E0401",
+                f"`{what}` has no argument `{name}`",
+                argument.span,
+                help=did_you_mean(name, [*positional, *named]) or signature,
+            )
+        elif name in places:
+            places.remove(name)
+        if name in bound:
+            raise Problem("E0404", f"`{name}` of `{what}` is given twice", argument.span)
+        bound[name] = argument
+    return bound
+
+
+def build_op(kind: type[Op], given: Sequence[Given], name: syntax.Name) -> Op:
+    """The operation that a step writes.
+
+    Raises:
+        Problem: arguments that it does not have, lacks, or cannot be of this kind.
+    """
+    arguments: tuple[Field[Any], ...] = fields(kind)  # type: ignore[arg-type]
+    positional = [f.name for f in arguments if not f.kw_only]
+    named = [f.name for f in arguments if f.kw_only]
+    bound = bind(given, positional, named, kind.name, f"it is written `{signature(kind)}`")
+    by_name = {f.name: f for f in arguments}
+    values = {}
+    for field_name, argument in bound.items():
+        convert = CONVERTERS[str(by_name[field_name].type)]
+        try:
+            values[field_name] = convert(argument.value)
+        except Unfit as unfit:
+            raise Problem(unfit.code, unfit.message, argument.span, f"`{field_name}`") from None
+    for missing in arguments:
+        if missing.name not in values and missing.default is MISSING:
+            raise Problem(
+                "E0402",
+                f"`{kind.name}` wants its {missing.name.replace('_', ' ')}",
+                name.span,
+                help=f"it is written `{signature(kind)}`",
+            )
+    return kind(**values)
+
+
+def bind_parameters(block: syntax.Block, given: Sequence[Given]) -> dict[str, Given]:
+    """Which parameter of a block each argument is for."""
+    names = [p.name.id for p in block.parameters]
+    return bind(given, names, (), block.name.id, f"it is defined as `{block_signature(block)}`")
+
+
+def signature(kind: type[Op]) -> str:
+    """How a layer is written: `conv filters, kernel, /stride, pad=, groups=`."""
+    words = []
+    for argument in fields(kind):  # type: ignore[arg-type]
+        if argument.name == STRIDE:
+            words.append("/stride")
+        elif argument.kw_only:
+            words.append(f"{argument.name}=")
+        else:
+            words.append(argument.name)
+    return f"{kind.name} {', '.join(words)}".strip()
+
+
+def block_signature(block: syntax.Block) -> str:
+    """How a block is defined: `basic(width, stride = 1)`."""
+    words = [
+        p.name.id if p.default is None else f"{p.name.id} = {p.default.span.text}"
+        for p in block.parameters
+    ]
+    return f"{block.name.id}({', '.join(words)})"
+
+
+def show_arguments(given: dict[str, Given]) -> str:
+    """Arguments for a message: `width = 128, stride = 1`."""
+    return ", ".join(f"{name} = {show(g.value)}" for name, g in given.items())

@@ -1,0 +1,287 @@
+"""Files and what they define: `use`, models and their variants, and which model is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cnndsl.diagnostics import (
+    CnndslError,
+    Diagnostic,
+    Label,
+    Source,
+    Span,
+    did_you_mean,
+    error,
+)
+from cnndsl.frontend import syntax
+from cnndsl.frontend.parse import parse
+from cnndsl.graph.op import OPS
+
+#: The words that are joins, and so no names for blocks.
+JOINS = ("concat", "add", "mul", "residual", "dense", "gate", "aux")
+
+
+@dataclass(eq=False)
+class Module:
+    """A file: its own definitions, and those that `use` brought in."""
+
+    file: syntax.File
+    blocks: dict[str, tuple[syntax.Block, Module]] = field(default_factory=dict)
+    models: dict[str, tuple[syntax.Model | syntax.Variant, Module]] = field(default_factory=dict)
+    lets: list[syntax.Let] = field(default_factory=list)
+    own_models: list[str] = field(default_factory=list)
+
+    @property
+    def source(self) -> Source:
+        return self.file.source
+
+    def sections(self, kind: type[syntax.Train] | type[syntax.Expect]) -> list[syntax.Item]:
+        return [item for item in self.file.items if isinstance(item, kind)]
+
+    def chain(self, name: str) -> list[tuple[syntax.Model | syntax.Variant, Module]]:
+        """A variant, what it is a variant of, and so on to the model.
+
+        Raises:
+            CnndslError: a base that does not exist, or a cycle.
+        """
+        result: list[tuple[syntax.Model | syntax.Variant, Module]] = []
+        definition, module = self.models[name]
+        while True:
+            result.append((definition, module))
+            if isinstance(definition, syntax.Model):
+                return result
+            base = definition.base
+            found = module.models.get(base.id)
+            if found is None or any(found[0] is seen for seen, _ in result):
+                what = "there is no model" if found is None else "this variant is defined by itself:"
+                raise _mistake(
+                    "E0309", f"{what} `{base.id}`", base.span, did_you_mean(base.id, module.models)
+                )
+            definition, module = found
+
+    def train_section(self, name: str) -> tuple[syntax.Train, Module] | None:
+        """The recipe of a model: its own, else its base's, else the file's unnamed one."""
+        for definition, module in self.chain(name):
+            for item in module.sections(syntax.Train):
+                assert isinstance(item, syntax.Train)
+                if item.model is not None and item.model.id == definition.name.id:
+                    return item, module
+        for _, module in self.chain(name):
+            for item in module.sections(syntax.Train):
+                assert isinstance(item, syntax.Train)
+                if item.model is None:
+                    return item, module
+        return None
+
+    def expectations(self, name: str) -> list[syntax.Expect]:
+        """The `expect` sections of a model."""
+        definition, module = self.models[name]
+        return [
+            item
+            for item in module.sections(syntax.Expect)
+            if isinstance(item, syntax.Expect) and item.model.id == definition.name.id
+        ]
+
+    def complete(self) -> list[str]:
+        """The file's models that need no argument."""
+        return [name for name in self.own_models if self._missing(name) == []]
+
+    def _missing(self, name: str) -> list[str]:
+        chain = self.chain(name)
+        model = chain[-1][0]
+        assert isinstance(model, syntax.Model)
+        positional = 0
+        named: set[str] = set()
+        for definition, _ in chain[:-1]:
+            assert isinstance(definition, syntax.Variant)
+            positional += sum(a.name is None and not a.is_stride for a in definition.arguments)
+            named |= {a.name.id for a in definition.arguments if a.name is not None}
+        return [
+            p.name.id
+            for p in model.parameters[positional:]
+            if p.default is None and p.name.id not in named
+        ]
+
+    def choose(self, name: str | None) -> str:
+        """The model that is meant: the named one, the only complete one, or the file's namesake.
+
+        Raises:
+            CnndslError: there is none, or there are several.
+        """
+        if name is not None:
+            if name not in self.models:
+                raise error(
+                    "E0309",
+                    f"{self.source.name} has no model `{name}`",
+                    help=did_you_mean(name, self.models) or self._listing(),
+                )
+            return name
+        complete = self.complete()
+        namesake = Path(self.source.name).stem
+        if len(complete) == 1:
+            return complete[0]
+        if namesake in complete:
+            return namesake
+        if not self.own_models:
+            raise error("E0309", f"{self.source.name} defines no model")
+        if not complete:
+            raise error(
+                "E0309",
+                f"every model of {self.source.name} needs arguments",
+                help="a variant gives them: `model small = "
+                f"{self.own_models[0]}({', '.join(self._missing(self.own_models[0]))} = …)`",
+            )
+        raise error(
+            "E0309",
+            f"{self.source.name} has several models: say which one",
+            help=self._listing(),
+        )
+
+    def _listing(self) -> str:
+        known = [f"{self.source.name}:{name}" for name in self.complete()]
+        return "there is " + ", ".join(known) if known else "it defines no complete model"
+
+
+def _mistake(code: str, message: str, span: Span, help: str | None = None, *more: Label) -> CnndslError:
+    return CnndslError(Diagnostic(code, message, Label(span), more, help=help))
+
+
+def read_source(path: Path, name: str | None = None) -> Source:
+    """The text of a file.
+
+    Raises:
+        CnndslError: it is not there, cannot be read, or is no UTF-8 text.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as reason:
+        raise error("C0101", f"{path}: {(reason.strerror or str(reason)).lower()}") from None
+    except UnicodeDecodeError as reason:
+        raise error("C0101", f"{path} is no UTF-8 text (byte {reason.start})") from None
+    return Source(name or str(path), text)
+
+
+def load_file(path: Path, search: Sequence[Path] = ()) -> Module:
+    """Read and parse a file, and the files that it uses.
+
+    `use` paths are relative to the file that says them; they may not leave its folder or those of
+    `search`, in which they are looked up next.
+
+    Raises:
+        CnndslError: every mistake of syntax or definition that can be found at once.
+    """
+    return _Loader(search).load(path, read_source(path))
+
+
+def load_text(source: Source) -> Module:
+    """A module from text alone; `use` looks in the working folder."""
+    return _Loader(()).load(Path(source.name), source)
+
+
+class _Loader:
+    """Loads each file once, and finds cycles of `use`."""
+
+    def __init__(self, search: Sequence[Path]) -> None:
+        self.search = [folder.resolve() for folder in search]
+        self.loading: list[Path] = []
+        self.loaded: dict[Path, Module] = {}
+
+    def load(self, path: Path, source: Source) -> Module:
+        here = path.resolve()
+        self.loading.append(here)
+        module = Module(parse(source))
+        mistakes: list[Diagnostic] = []
+        for item in module.file.items:
+            try:
+                self._define(module, item, here)
+            except CnndslError as failure:
+                mistakes.extend(failure.diagnostics)
+        mistakes.extend(_stray_sections(module))
+        self.loading.pop()
+        if mistakes:
+            raise CnndslError(*mistakes)
+        self.loaded[here] = module
+        return module
+
+    def _define(self, module: Module, item: syntax.Item, here: Path) -> None:
+        match item:
+            case syntax.Use():
+                self._use(module, item, here)
+            case syntax.Global():
+                module.lets.append(item.let)
+            case syntax.Block():
+                _refuse_clash(module, item.name)
+                module.blocks[item.name.id] = (item, module)
+            case syntax.Model() | syntax.Variant():
+                _refuse_clash(module, item.name)
+                module.models[item.name.id] = (item, module)
+                module.own_models.append(item.name.id)
+
+    def _use(self, module: Module, item: syntax.Use, here: Path) -> None:
+        folders = [here.parent, *self.search]
+        for folder in folders:
+            target = (folder / item.path).resolve()
+            if not any(target.is_relative_to(root) for root in folders):
+                raise _mistake(
+                    "E0311",
+                    f"`{item.path}` lies outside the folders that `use` may read",
+                    item.path_span,
+                    "files are used from the folder of this one, or from one on the search path",
+                )
+            if target.is_file():
+                break
+        else:
+            raise _mistake("E0311", f"there is no file `{item.path}`", item.path_span)
+        if target in self.loading:
+            raise _mistake("E0311", f"`{item.path}` uses this file in turn: a cycle", item.path_span)
+        used = self.loaded.get(target) or self.load(target, read_source(target))
+        for name, block in used.blocks.items():
+            _refuse_used_clash(module, name, item)
+            module.blocks[name] = block
+        for name, model in used.models.items():
+            _refuse_used_clash(module, name, item)
+            module.models[name] = model
+
+
+def _refuse_clash(module: Module, name: syntax.Name) -> None:
+    if name.id in OPS or name.id in JOINS or name.id == "input":
+        raise _mistake(
+            "E0308", f"`{name.id}` is a layer of the language", name.span, "choose another name"
+        )
+    earlier = module.blocks.get(name.id) or module.models.get(name.id)
+    if earlier is not None:
+        raise _mistake(
+            "E0308",
+            f"`{name.id}` is defined twice",
+            name.span,
+            None,
+            Label(earlier[0].name.span, "the first is here"),
+        )
+
+
+def _refuse_used_clash(module: Module, name: str, item: syntax.Use) -> None:
+    earlier = module.blocks.get(name) or module.models.get(name)
+    if earlier is not None:
+        raise _mistake(
+            "E0308",
+            f"`{item.path}` brings in `{name}`, which is defined already",
+            item.path_span,
+            None,
+            Label(earlier[0].name.span, "the first is here"),
+        )
+
+
+def _stray_sections(module: Module) -> list[Diagnostic]:
+    """`train` and `expect` sections of models that do not exist."""
+    mistakes = []
+    for item in module.file.items:
+        if isinstance(item, syntax.Train | syntax.Expect) and item.model is not None:
+            name = item.model
+            if name.id not in module.models:
+                help = did_you_mean(name.id, module.models)
+                mistakes.append(
+                    Diagnostic("E0309", f"there is no model `{name.id}`", Label(name.span), help=help)
+                )
+    return mistakes

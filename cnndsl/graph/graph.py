@@ -1,0 +1,223 @@
+"""The graph: operations applied to values, over a networkx MultiDiGraph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import networkx
+
+from cnndsl.diagnostics import Span
+from cnndsl.graph.op import Op
+from cnndsl.graph.types import Type
+
+if TYPE_CHECKING:
+    Multigraph = networkx.MultiDiGraph[int]
+else:
+    Multigraph = networkx.MultiDiGraph
+
+Node = int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A block call that led to a node: the call as written, where, and the loop around it."""
+
+    text: str
+    span: Span
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"called from {self.span}, in `{self.text}`" + (f", {self.where}" if self.where else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A result of a node: the handle that other code sees."""
+
+    graph: Graph = field(repr=False, compare=False)
+    node: Node
+    output: int = 0
+
+    @property
+    def op(self) -> Op:
+        return self.graph.op(self.node)
+
+    @property
+    def type(self) -> Type:
+        return self.graph.types(self.node)[self.output]
+
+    @property
+    def name(self) -> str:
+        return self.graph.name(self.node)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A side head: its logits, and the weight of its loss."""
+
+    weight: float
+    value: Value
+    name: str
+
+
+class Graph:
+    """A directed acyclic graph of operations.
+
+    A node holds `op`, `types` (of its results), `name` (a stable path), `span` and `calls`. An edge's
+    key is the input slot; its attribute `output` says which result it carries. Arrays live outside.
+
+    Attributes:
+        inputs: the data that enters, by name.
+        outputs: what the graph is for, by name; "logits" is the network's own.
+        heads: side heads, in the order of the source.
+        updates: what each state (a parameter or a buffer) becomes after a step.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name_of_model = name
+        self.net: Multigraph = networkx.MultiDiGraph()
+        self.inputs: dict[str, Value] = {}
+        self.outputs: dict[str, Value] = {}
+        self.heads: list[Head] = []
+        self.updates: dict[Node, Value] = {}
+        self._next = 0
+
+    # Building ------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        op: Op,
+        *inputs: Value,
+        name: str = "",
+        span: Span | None = None,
+        calls: tuple[Frame, ...] = (),
+        types: tuple[Type, ...] | None = None,
+    ) -> tuple[Value, ...]:
+        """Apply an operation; its types are inferred unless they are given.
+
+        Raises:
+            Mismatch: the operation cannot take these inputs.
+        """
+        if types is None:
+            inferred = op.infer(*(v.type for v in inputs))
+            types = (inferred,) if isinstance(inferred, Type) else tuple(inferred)
+        node = self._next
+        self._next += 1
+        self.net.add_node(node, op=op, types=types, name=name, span=span, calls=calls)
+        for slot, value in enumerate(inputs):
+            self.net.add_edge(value.node, node, key=slot, output=value.output)
+        return tuple(Value(self, node, i) for i in range(len(types)))
+
+    def apply(self, op: Op, *inputs: Value, like: Value | None = None) -> Value:
+        """Apply an operation and return its first result, named and placed as `like` is."""
+        source = self.net.nodes[like.node] if like is not None else None
+        return self.add(
+            op,
+            *inputs,
+            name=source["name"] if source else "",
+            span=source["span"] if source else None,
+            calls=source["calls"] if source else (),
+        )[0]
+
+    # Reading -------------------------------------------------------------------------------------
+
+    def attributes(self, node: Node) -> dict[str, Any]:
+        attributes: dict[str, Any] = self.net.nodes[node]
+        return attributes
+
+    def op(self, node: Node) -> Op:
+        result: Op = self.net.nodes[node]["op"]
+        return result
+
+    def types(self, node: Node) -> tuple[Type, ...]:
+        result: tuple[Type, ...] = self.net.nodes[node]["types"]
+        return result
+
+    def name(self, node: Node) -> str:
+        result: str = self.net.nodes[node]["name"]
+        return result
+
+    def span(self, node: Node) -> Span | None:
+        result: Span | None = self.net.nodes[node]["span"]
+        return result
+
+    def operands(self, node: Node) -> tuple[Value, ...]:
+        """The values that a node takes, in the order of its slots."""
+        edges = sorted(self.net.in_edges(node, keys=True, data="output"), key=lambda edge: edge[2])
+        return tuple(Value(self, source, output) for source, _, _, output in edges)
+
+    def results(self, node: Node) -> tuple[Value, ...]:
+        return tuple(Value(self, node, i) for i in range(len(self.types(node))))
+
+    def users(self, value: Value) -> list[tuple[Node, int]]:
+        """The nodes that read a value, each with the slot."""
+        edges = self.net.out_edges(value.node, keys=True, data="output")
+        return sorted((node, slot) for _, node, slot, output in edges if output == value.output)
+
+    def nodes(self) -> Iterator[Node]:
+        """Every node, each after those it reads, and otherwise in the order in which it was added."""
+        return networkx.lexicographical_topological_sort(self.net)
+
+    def of(self, *kinds: type[Op]) -> list[Node]:
+        """The nodes whose operation is one of the kinds, in topological order."""
+        return [node for node in self.nodes() if isinstance(self.op(node), kinds)]
+
+    def __len__(self) -> int:
+        return len(self.net)
+
+    # Rewriting -----------------------------------------------------------------------------------
+
+    def replace(self, old: Value, new: Value) -> None:
+        """Let every reader of `old` read `new`, outputs, heads and updates included."""
+        for node, slot in self.users(old):
+            if node == new.node:
+                continue
+            self.net.remove_edge(old.node, node, key=slot)
+            self.net.add_edge(new.node, node, key=slot, output=new.output)
+        for name, value in self.outputs.items():
+            if value == old:
+                self.outputs[name] = new
+        self.heads = [Head(h.weight, new, h.name) if h.value == old else h for h in self.heads]
+        for state, value in self.updates.items():
+            if value == old:
+                self.updates[state] = new
+
+    def prune(self) -> None:
+        """Remove every node that no output, head or update depends on; named inputs stay."""
+        waiting = [v.node for v in (*self.roots(), *self.inputs.values())] + list(self.updates)
+        live: set[Node] = set()
+        while waiting:
+            node = waiting.pop()
+            if node not in live:
+                live.add(node)
+                waiting.extend(self.net.predecessors(node))
+        self.net.remove_nodes_from([node for node in self.net if node not in live])
+
+    def roots(self) -> Iterable[Value]:
+        """The values that the graph is for."""
+        return [*self.outputs.values(), *(h.value for h in self.heads), *self.updates.values()]
+
+    def copy(self) -> Graph:
+        """An independent graph with the same node numbers."""
+        twin = Graph(self.name_of_model)
+        twin.net = self.net.copy()
+        twin._next = self._next
+        twin.inputs = {k: Value(twin, v.node, v.output) for k, v in self.inputs.items()}
+        twin.outputs = {k: Value(twin, v.node, v.output) for k, v in self.outputs.items()}
+        twin.heads = [
+            Head(h.weight, Value(twin, h.value.node, h.value.output), h.name) for h in self.heads
+        ]
+        twin.updates = {k: Value(twin, v.node, v.output) for k, v in self.updates.items()}
+        return twin
+
+
+def apply(op: Op, *inputs: Value, like: Value) -> Value:
+    """Apply an operation in the graph of `like`, with its name and place; the first result."""
+    return like.graph.apply(op, *inputs, like=like)
+
+
+def types_of(values: Sequence[Value]) -> tuple[Type, ...]:
+    """The types of some values."""
+    return tuple(value.type for value in values)

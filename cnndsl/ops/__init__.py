@@ -1,0 +1,27 @@
+"""The operations of the language, one family a module; importing this fills the registries."""
+
+from cnndsl.ops import (
+    activation,
+    conv,
+    dense,
+    dropout,
+    loss,
+    merge,
+    norm,
+    optimizer,
+    pool,
+    shape,
+)
+
+__all__ = [
+    "activation",
+    "conv",
+    "dense",
+    "dropout",
+    "loss",
+    "merge",
+    "norm",
+    "optimizer",
+    "pool",
+    "shape",
+]

@@ -1,0 +1,86 @@
+"""The reference of the language's words, from the docstrings of what they stand for."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import MISSING, fields
+
+import cnndsl.ops  # noqa: F401
+from cnndsl.frontend.arguments import signature
+from cnndsl.graph.op import LOSSES, OPS, OPTIMIZERS, Op, spell_value
+
+#: The joins and what they mean; they are of the language, not of the graph.
+JOINS = {
+    "concat": (
+        "concat { | branch | branch }",
+        "Joins branches along the channels; their extents agree.",
+    ),
+    "add": ("add { | branch | branch }", "The sum of branches of one shape; never broadcasts."),
+    "mul": ("mul { | branch | branch }", "The product of branches of one shape."),
+    "residual": (
+        "residual [project | pad | if_same], [drop=] { body }",
+        """Adds the value that enters to what the body leaves; their shapes agree.
+
+        `project` puts a 1x1 convolution and a `bn` on the shortcut where shape or stride differ (option B);
+        `pad` takes every stride-th element and adds channels of zeros (option A); `if_same` has no
+        shortcut there. `drop=p` skips the body of an image with probability p in training.
+
+        Source: He et al., Deep residual learning, 2016; Huang et al., Stochastic depth, 2016.
+        """,
+    ),
+    "dense": (
+        "dense n { body }",
+        """n times x = concat(x, body(x)).
+
+        Source: Huang et al., Densely connected convolutional networks, 2017.
+        """,
+    ),
+    "gate": (
+        "gate { body }",
+        """The value times body(value), which has its shape or is 1x1xC.
+
+        Source: Hu et al., Squeeze-and-excitation networks, 2018.
+        """,
+    ),
+    "aux": (
+        "aux weight { body }",
+        """A side head: its loss counts `weight` in training; the value stays as it was.
+
+        Source: Szegedy et al., Going deeper with convolutions, 2015.
+        """,
+    ),
+}
+
+Entries = dict[str, dict[str, tuple[str, str]]]
+
+
+def entries() -> Entries:
+    """Signature and text of every word, by group."""
+    return {
+        "layers": {
+            "input": ("input HxWxC", "The image that enters; the first step of a model."),
+            **_of(OPS),
+        },
+        "joins": JOINS,
+        "losses": _of(LOSSES),
+        "optimizers": _of(OPTIMIZERS),
+    }
+
+
+def _of(registry: dict[str, type[Op]]) -> dict[str, tuple[str, str]]:
+    return {name: (_signature(kind), inspect.getdoc(kind) or "") for name, kind in registry.items()}
+
+
+def _signature(kind: type[Op]) -> str:
+    """How it is written, with its defaults and an example."""
+    defaults = [
+        f"{f.name}={spell_value(f.default)}"
+        for f in fields(kind)  # type: ignore[arg-type]
+        if f.default is not MISSING and f.default is not None
+    ]
+    lines = [signature(kind)]
+    if defaults:
+        lines.append("defaults: " + ", ".join(defaults))
+    if kind.examples:
+        lines.append("example:  " + kind.examples[0])
+    return "\n".join(lines)

@@ -1,0 +1,68 @@
+"""The interface between a program and an engine: kernels, and what a backend offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cnndsl.graph.op import Op
+from cnndsl.graph.types import Type
+
+#: An array of the engine; the reference's is `numpy.ndarray`.
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """How one step is executed.
+
+    `run(*inputs, *outputs)` fills its outputs; an output that nobody reads is None. With a
+    `workspace` of so many bytes, `run` gets a scratch buffer of bytes as its last argument; it is shared
+    between steps and holds nothing from one to the next. `may_alias` lists the pairs (output, input) that
+    may be one array, when the input is not needed afterwards.
+    """
+
+    run: Callable[..., None]
+    may_alias: tuple[tuple[int, int], ...] = ()
+    workspace: int = 0
+
+
+class Backend(Protocol):
+    """An engine: its name, whether it is to be had, its arrays and its kernels."""
+
+    name: str
+
+    def unavailable(self) -> str | None:
+        """Why this engine cannot run here, in words; None if it can."""
+
+    def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+        """The kernel of an operation for types whose batch is known.
+
+        Raises:
+            MissingKernel: this engine cannot execute the operation.
+        """
+
+    def allocate(self, nbytes: int) -> Array:
+        """A buffer of bytes, aligned to 64."""
+
+    def view(self, buffer: Array, offset: int, type: Type) -> Array:
+        """The part of a buffer that holds a value of a type."""
+
+    def upload(self, target: Array, source: Any) -> None:
+        """Copy an array of the host into a view."""
+
+    def download(self, source: Array) -> Any:
+        """A copy of a view as an array of the host."""
+
+
+class MissingKernel(Exception):
+    """An engine has no kernel for an operation."""
+
+    def __init__(self, op: Op, backend: str) -> None:
+        super().__init__(f"the {backend} engine has no kernel for `{op.name}`")
+
+
+#: Builders of kernels by operation: each takes the operation and the types of inputs and outputs.
+Builder = Callable[[Any, tuple[Type, ...], tuple[Type, ...]], Kernel]
+Builders = Mapping[type[Op], Builder]

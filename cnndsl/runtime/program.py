@@ -1,0 +1,95 @@
+"""A program: a flat tuple of steps over a planned arena, and its execution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cnndsl.graph.types import Type
+from cnndsl.runtime.kernel import Array, Backend
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kernel with its arrays bound; `name` and `text` say which layer it belongs to."""
+
+    name: str
+    text: str
+    run: Callable[..., None]
+    arguments: tuple[Array, ...]
+    outputs: tuple[Array | None, ...]
+    writes_state: bool
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A named array of a program, and its type with the batch known."""
+
+    array: Array
+    type: Type
+
+
+class Program:
+    """What runs: nothing here walks a graph, looks up a name or plans memory.
+
+    Attributes:
+        steps: in order; those that write state come after every step that computes the loss.
+        inputs, outputs, states: named arrays. States persist from run to run.
+        arena_bytes: memory for values and scratch; `state_bytes`: for parameters and buffers.
+    """
+
+    def __init__(
+        self,
+        steps: tuple[Step, ...],
+        inputs: Mapping[str, Slot],
+        outputs: Mapping[str, Slot],
+        states: Mapping[str, Slot],
+        backend: Backend,
+        batch: int,
+        arena_bytes: int,
+        state_bytes: int,
+    ) -> None:
+        self.steps = steps
+        self.inputs = inputs
+        self.outputs = outputs
+        self.states = states
+        self.backend = backend
+        self.batch = batch
+        self.arena_bytes = arena_bytes
+        self.state_bytes = state_bytes
+        self._calls = tuple((step.run, step.arguments) for step in steps)
+
+    def run(self) -> None:
+        """Execute every step once."""
+        for run, arguments in self._calls:
+            run(*arguments)
+
+    def write(self, name: str, data: Any) -> None:
+        """Set an input or a state from an array of the host, of the same shape."""
+        slot = self.inputs.get(name) or self.states[name]
+        self.backend.upload(slot.array, data)
+
+    def read(self, name: str) -> Any:
+        """A copy of an output or a state as an array of the host."""
+        slot = self.outputs.get(name) or self.states[name]
+        return self.backend.download(slot.array)
+
+    def first_not_finite(self) -> Step | None:
+        """Execute again, up to the first step whose result holds NaN or infinity, and return it.
+
+        Steps that write state are not executed: inputs and states stay as they are.
+        """
+        import numpy
+
+        for step in self.steps:
+            if step.writes_state:
+                continue
+            step.run(*step.arguments)
+            for output in step.outputs:
+                if output is None:
+                    continue
+                values = self.backend.download(output)
+                if values.dtype.kind == "f" and not numpy.isfinite(values).all():
+                    return step
+        return None

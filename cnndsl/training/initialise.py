@@ -1,0 +1,74 @@
+"""Initial values of parameters and buffers, random by the seed and the parameter's own path."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnndsl.graph.graph import Graph
+from cnndsl.graph.leaves import STATE
+from cnndsl.graph.op import Initial
+from cnndsl.passes.training import path_key
+
+
+@dataclass(frozen=True)
+class Initialisation:
+    """A distribution of weights: variance = gain / fan.
+
+    `he` has gain 2, `xavier` 2 over the sum of the fans, `lecun` 1; `fan` is "in" or "out"; `uniform`
+    draws from an interval of the same variance.
+
+    Sources: He et al., Delving deep into rectifiers, 2015; Glorot & Bengio, 2010; LeCun et al.,
+    Efficient backprop, 1998.
+    """
+
+    kind: str = "he"
+    fan: str = "in"
+    uniform: bool = False
+
+    def deviation(self, initial: Initial) -> float:
+        """The standard deviation for a weight's fans."""
+        if self.kind == "xavier":
+            return math.sqrt(2 / (initial.fan_in + initial.fan_out))
+        fan = initial.fan_in if self.fan == "in" else initial.fan_out
+        return math.sqrt((2 if self.kind == "he" else 1) / fan)
+
+
+KINDS = ("he", "xavier", "lecun")
+
+
+def initial_states(
+    graph: Graph, initialisation: Initialisation, seed: int
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The first value of every parameter and buffer, by path.
+
+    Independent of the order of the graph: each path has random numbers of its own.
+    """
+    states = {}
+    for node in graph.of(*STATE):
+        op = graph.op(node)
+        assert isinstance(op, STATE)
+        name = graph.name(node)
+        states[name] = _draw(op.type.shape, op.type.dtype, op.initial, initialisation, seed, name)
+    return states
+
+
+def _draw(
+    shape: Any,
+    dtype: str,
+    initial: Initial,
+    initialisation: Initialisation,
+    seed: int,
+    name: str,
+) -> np.ndarray[Any, Any]:
+    if initial.kind == "constant":
+        return np.full(shape, initial.value, dtype)
+    generator = np.random.Generator(np.random.Philox(key=[seed, path_key(name)]))
+    deviation = initialisation.deviation(initial)
+    if initialisation.uniform:
+        bound = math.sqrt(3) * deviation
+        return generator.uniform(-bound, bound, shape).astype(dtype)
+    return (generator.standard_normal(shape) * deviation).astype(dtype)

@@ -1,0 +1,384 @@
+"""The training loop: epochs of steps, watched, kept in checkpoints, and resumed bit for bit."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnndsl.compile import compile_inference, compile_training
+from cnndsl.data.dataset import Dataset, Split, stratified_split
+from cnndsl.data.loader import Loader
+from cnndsl.data.preprocess import Preprocessing
+from cnndsl.diagnostics import error, register
+from cnndsl.files import write_whole
+from cnndsl.frontend.elaborate import Network
+from cnndsl.graph import analysis
+from cnndsl.runtime.kernel import Backend
+from cnndsl.training import checkpoint
+from cnndsl.training.display import Display, Reading, Silent
+from cnndsl.training.evaluate import Score, evaluate
+from cnndsl.training.initialise import initial_states
+from cnndsl.training.recipe import Recipe
+
+register(
+    {
+        "T0101": "a loss that is not a number",
+        "T0102": "data that does not fit the network",
+    }
+)
+
+#: Seconds between two checkpoints within an epoch.
+CHECKPOINT_SECONDS = 20.0
+#: The split of training and validation data does not depend on the run's seed.
+SPLIT_SEED = 0
+
+
+class Interrupted(Exception):
+    """Training was asked to stop; the last checkpoint holds everything up to this step."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is; all of it is in every checkpoint.
+
+    `loss_sum` and `correct` are over the steps of the running epoch; `losses` are the validation losses
+    (or the training losses where nothing is held out) of the epochs that are done; `metrics_bytes` is
+    the length of `metrics.jsonl` then.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: float = 0.0
+    losses: tuple[float, ...] = ()
+    best: float = math.inf
+    metrics_bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to."""
+
+    test_accuracy: float | None
+    test_loss: float | None
+    seconds: float
+    images_per_second: float
+    parameters: int
+    seed: int
+    backend: str
+    epochs: int
+
+
+@dataclass
+class Trainer:
+    """Trains one network on one data set into one run folder.
+
+    `stop` is asked after every step; when it says true a checkpoint is written and training ends by
+    `Interrupted`. `weights` are arrays to start from instead of random ones.
+    """
+
+    network: Network
+    recipe: Recipe
+    dataset: Dataset
+    preprocessing: Preprocessing
+    backend: Backend
+    out: Path
+    display: Display = field(default_factory=Silent)
+    stop: Callable[[], bool] = lambda: False
+    workers: int = 1
+    weights: Mapping[str, np.ndarray[Any, Any]] | None = None
+    origin: str = "the weights"
+
+    def __post_init__(self) -> None:
+        recipe, split = self.recipe, self.dataset.train
+        kept, held = np.arange(len(split)), np.arange(0)
+        if recipe.validation:
+            kept, held = stratified_split(split.labels, recipe.validation, SPLIT_SEED)
+        self.recipe = recipe = replace(recipe, batch=min(recipe.batch, len(kept)))
+        self._check_classes()
+        self.loader = Loader(
+            split,
+            self.preprocessing,
+            batch=recipe.batch,
+            indices=kept,
+            augmentations=recipe.augmentations,
+            seed=recipe.seed,
+            workers=self.workers,
+        )
+        self.validation = self._watching(split, held) if len(held) else None
+        self.batches = self.loader.batches
+        graph = self.network.graph
+        self.program = compile_training(graph, recipe.objective, self.backend, recipe.batch)
+        self.evaluation = compile_inference(
+            graph, self.backend, recipe.batch, self.program.states
+        )
+        self.progress = Progress()
+
+    def _check_classes(self) -> None:
+        outputs = self.network.graph.outputs["logits"].type.elements
+        if outputs < self.dataset.classes:
+            raise error(
+                "T0102",
+                f"{self.dataset.name} has {self.dataset.classes} classes, "
+                f"and `{self.network.name}` ends in {outputs}",
+                help=f"`--set classes={self.dataset.classes}`, if the model has that parameter",
+            )
+
+    def _watching(self, split: Split, indices: np.ndarray[Any, Any] | None = None) -> Loader:
+        """Images as evaluation sees them: none is augmented."""
+        return Loader(
+            split,
+            self.preprocessing,
+            batch=self.recipe.batch,
+            indices=indices,
+            workers=self.workers,
+        )
+
+    # Running -------------------------------------------------------------------------------------
+
+    def run(self, resume: bool = False) -> Result:
+        """Train to the end and evaluate on the test split.
+
+        Raises:
+            CnndslError: the loss is not a number, or there is nothing fitting to resume.
+            Interrupted: `stop` said so.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._start(resume)
+        try:
+            for epoch in range(self.progress.epoch, self.recipe.epochs):
+                self._epoch(epoch)
+        finally:
+            self.display.close()
+        return self._finish()
+
+    def _start(self, resume: bool) -> None:
+        graph, recipe = self.network.graph, self.recipe
+        states = {
+            name: np.zeros(slot.type.concrete(), slot.type.dtype)
+            for name, slot in self.program.states.items()
+        }
+        states |= initial_states(graph, recipe.initialisation, recipe.seed)
+        for name in self.program.states:
+            self.program.write(name, states[name])
+        self.program.write("seed", recipe.seed) if "seed" in self.program.states else None
+        last = self.out / "checkpoints" / "last.safetensors"
+        if last.exists() and not resume:
+            raise error(
+                "T0203",
+                f"{self.out} holds a run already",
+                help="`--resume` goes on with it; another `--out` begins a new one",
+                status=2,
+            )
+        if last.exists():
+            self._resume(last)
+        elif self.weights is not None:
+            checkpoint.restore(self.evaluation, self.weights, self.origin)
+        metrics = self.out / "metrics.jsonl"
+        metrics.touch()
+        os.truncate(metrics, self.progress.metrics_bytes)
+
+    def _resume(self, last: Path) -> None:
+        saved = checkpoint.load(last)
+        there, here = saved.metadata.get("run"), self._identity()
+        if there != here:
+            differing = [k for k in here if (there or {}).get(k) != here[k]]
+            raise error(
+                "T0203",
+                f"the run in {self.out} was of another {', '.join(differing)}",
+                help="resume with the arguments that it was started with",
+            )
+        checkpoint.restore(self.program, saved.arrays, str(last))
+        values = saved.metadata["progress"]
+        self.progress = Progress(**{**values, "losses": tuple(values["losses"])})
+
+    def _epoch(self, epoch: int) -> None:
+        began = saved = time.monotonic()
+        elapsed_before = self.progress.seconds
+        start = self.progress.batch
+        for images, labels in self.loader.epoch(epoch, start=start):
+            self._step(images, labels)
+            now = time.monotonic()
+            self.progress = replace(self.progress, seconds=elapsed_before + now - began)
+            rate = (self.progress.batch - start) * self.recipe.batch / max(1e-9, now - began)
+            self.display.step(self._reading(rate))
+            asked = self.stop()
+            if asked or now - saved > CHECKPOINT_SECONDS:
+                self._save()
+                saved = now
+            if asked:
+                raise Interrupted
+        trained = (self.progress.batch - start) * self.recipe.batch
+        speed = trained / max(1e-9, time.monotonic() - began)
+        self._end_epoch(speed, elapsed_before, began)
+
+    def _step(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
+        progress, recipe, program = self.progress, self.recipe, self.program
+        place = progress.epoch + (progress.batch + 1) / self.batches
+        if progress.batch + 1 == self.batches:
+            place = progress.epoch + 1 - 1e-9
+        rate = recipe.schedule.rate(
+            recipe.learning_rate, place, recipe.epochs, progress.losses
+        )
+        program.write("image", images)
+        program.write("labels", self._targets(labels))
+        program.write("learning_rate", rate)
+        if "step" in program.states:
+            program.write("step", progress.step + 1)
+        program.run()
+        loss = float(program.read("loss"))
+        if not math.isfinite(loss):
+            self._not_finite(progress.step + 1)
+        self.progress = replace(
+            progress,
+            batch=progress.batch + 1,
+            step=progress.step + 1,
+            loss_sum=progress.loss_sum + loss,
+            correct=progress.correct + float(program.read("correct")),
+        )
+
+    def _targets(self, labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Labels as the loss wants them: indices, or one-hot vectors of floats."""
+        slot = self.program.inputs["labels"]
+        if slot.type.dtype == "int64":
+            return labels
+        shape = slot.type.concrete()
+        hot = np.zeros((shape[0], math.prod(shape[1:])), slot.type.dtype)
+        hot[np.arange(len(labels)), labels] = 1
+        return hot.reshape(shape)
+
+    def _not_finite(self, step: int) -> None:
+        found = self.program.first_not_finite()
+        where = f"`{found.text}` ({found.name})" if found else "the update before it"
+        raise error(
+            "T0101",
+            f"the loss is not a number at step {step}; the first layer that is not is {where}",
+            help="a smaller learning rate (`--lr`), warm-up (`schedule …, warmup=5`) "
+            "or another initialisation",
+        )
+
+    def _end_epoch(self, speed: float, elapsed_before: float, began: float) -> None:
+        progress = self.progress
+        images = max(1, self.batches * self.recipe.batch)
+        score = self._validate()
+        loss = progress.loss_sum / max(1, self.batches)
+        watched = score.loss if score else loss
+        metrics = {
+            "epoch": progress.epoch + 1,
+            "epochs": self.recipe.epochs,
+            "step": progress.step,
+            "loss": loss,
+            "accuracy": progress.correct / images,
+            "validation_loss": score.loss if score else None,
+            "validation_accuracy": score.accuracy if score else None,
+            "learning_rate": float(self.program.read("learning_rate")),
+            "images_per_second": round(speed, 1),
+        }
+        length = _append_line(self.out / "metrics.jsonl", json.dumps(metrics))
+        self.progress = replace(
+            progress,
+            epoch=progress.epoch + 1,
+            batch=0,
+            loss_sum=0.0,
+            correct=0.0,
+            losses=(*progress.losses, watched),
+            best=min(progress.best, watched),
+            metrics_bytes=length,
+            seconds=elapsed_before + time.monotonic() - began,
+        )
+        if watched <= self.progress.best:
+            self._save("best.safetensors")
+        self._save()
+        self.display.epoch(metrics, self._seconds_left())
+
+    def _validate(self) -> Score | None:
+        if self.validation is None:
+            return None
+        return evaluate(self.evaluation, self.validation)
+
+    def _finish(self) -> Result:
+        seconds = self.progress.seconds
+        score = None
+        if len(self.dataset.test):
+            score = evaluate(self.evaluation, self._watching(self.dataset.test))
+        images = self.progress.step * self.recipe.batch
+        result = Result(
+            test_accuracy=score.accuracy if score else None,
+            test_loss=score.loss if score else None,
+            seconds=round(seconds, 3),
+            images_per_second=round(images / seconds, 1) if seconds else 0.0,
+            parameters=analysis.parameters(self.network.graph),
+            seed=self.recipe.seed,
+            backend=self.backend.name,
+            epochs=self.recipe.epochs,
+        )
+        write_whole(self.out / "result.json", json.dumps(asdict(result), indent=2) + "\n")
+        return result
+
+    # Reporting -----------------------------------------------------------------------------------
+
+    def _seconds_left(self) -> float:
+        done = self.progress.epoch * self.batches + self.progress.batch
+        left = self.recipe.epochs * self.batches - done
+        return self.progress.seconds / max(1, done) * left
+
+    def _reading(self, speed: float) -> Reading:
+        progress = self.progress
+        return Reading(
+            progress.epoch + 1,
+            self.recipe.epochs,
+            progress.batch,
+            self.batches,
+            progress.loss_sum / progress.batch,
+            progress.correct / (progress.batch * self.recipe.batch),
+            self.recipe.learning_rate,
+            speed,
+            self._seconds_left(),
+        )
+
+    # Checkpoints ---------------------------------------------------------------------------------
+
+    def _identity(self) -> dict[str, Any]:
+        """What a run must share with the one that it resumes."""
+        return {
+            "model": self.network.name,
+            "data": self.dataset.name,
+            "batch": self.recipe.batch,
+            "seed": self.recipe.seed,
+            "input": str(self.network.graph.inputs["image"].type),
+        }
+
+    def _save(self, name: str = "last.safetensors") -> None:
+        metadata = {
+            "run": self._identity(),
+            "progress": asdict(self.progress),
+            "preprocessing": self.preprocessing.to_json(),
+            "class_names": list(self.dataset.class_names),
+            "parameters": {
+                key: value
+                for key, value in self.network.parameters.items()
+                if isinstance(value, int | str)
+            },
+        }
+        checkpoint.save(self.out / "checkpoints" / name, self.program, metadata)
+
+
+def _append_line(path: Path, line: str) -> int:
+    """Append a line, force it to the disk, and return the file's new length."""
+    with path.open("ab") as file:
+        file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
