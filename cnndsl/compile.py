@@ -44,10 +44,8 @@ def compile_inference(
     return lower(graph, backend, batch, shared)
 
 
-def compile_training(
-    graph: Graph, objective: Objective, backend: Backend, batch: int
-) -> Program:
-    """The program of one step: from "image" and "labels" to "loss" and "correct", and new states."""
+def compile_training(graph: Graph, objective: Objective, backend: Backend, batch: int) -> Program:
+    """The program of one step: "image" and "labels" give "loss", "correct" and new states."""
     return lower(training_graph(graph, objective), backend, batch)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import difflib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -89,7 +87,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One mistake: a code, a sentence, the place, what else to look at, and the fix if one is known.
+    """One mistake: a code, a sentence, the place, what else to see, and the fix if known.
 
     `calls` are the block calls that led to the place, innermost first; `trace` are lines of shapes
     that show how the values came to be what they are.
@@ -150,6 +148,8 @@ def error(code: str, message: str, *, help: str | None = None, status: int = 1) 
 
 def suggest(word: str, known: Iterable[str]) -> str | None:
     """The known word most like `word`, or None."""
+    import difflib
+
     close = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)
     return close[0] if close else None
 
@@ -226,6 +226,8 @@ def render_all(diagnostics: Sequence[Diagnostic]) -> str:
 
 def to_json(diagnostics: Sequence[Diagnostic]) -> str:
     """All reports as a JSON list."""
+    import json
+
     return json.dumps([d.as_json() for d in diagnostics], indent=2)
 
 

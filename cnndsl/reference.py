@@ -21,9 +21,10 @@ JOINS = {
         "residual [project | pad | if_same], [drop=] { body }",
         """Adds the value that enters to what the body leaves; their shapes agree.
 
-        `project` puts a 1x1 convolution and a `bn` on the shortcut where shape or stride differ (option B);
-        `pad` takes every stride-th element and adds channels of zeros (option A); `if_same` has no
-        shortcut there. `drop=p` skips the body of an image with probability p in training.
+        `project` puts a 1x1 convolution and a `bn` on the shortcut where shape or stride differ
+        (option B); `pad` takes every stride-th element and adds channels of zeros (option A);
+        `if_same` has no shortcut there. `drop=p` skips the body of an image with probability p in
+        training.
 
         Source: He et al., Deep residual learning, 2016; Huang et al., Stochastic depth, 2016.
         """,

@@ -39,9 +39,7 @@ def command(
     status = 0
     for model in models:
         try:
-            diagnostics, summary = _check(
-                model, lint, settings, input_size, max_nodes, max_steps
-            )
+            diagnostics, summary = _check(model, lint, settings, input_size, max_nodes, max_steps)
         except CnndslError as failure:
             diagnostics, summary = list(failure.diagnostics), []
             status = max(status, failure.status)

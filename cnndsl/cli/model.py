@@ -55,8 +55,7 @@ def find_model(text: str) -> Reference:
     raise error(
         "C0101",
         f"there is no file {place}" + ("" if place.endswith(".cnn") else f" or {place}.cnn"),
-        help=did_you_mean(Path(place).stem, known)
-        or f"the zoo has {', '.join(sorted(known))}",
+        help=did_you_mean(Path(place).stem, known) or f"the zoo has {', '.join(sorted(known))}",
         status=2 if not place.endswith(".cnn") else 1,
     )
 
@@ -129,5 +128,3 @@ def load_network(
         input_size=parse_input(input_size),
         limits=parse_limits(max_nodes, max_steps),
     )
-
-

@@ -35,6 +35,8 @@ def command(name: str | None) -> None:
             return
     words = [word for members in known.values() for word in members]
     raise error(
-        "C0103", f"there is no layer, loss or optimiser `{name}`", help=did_you_mean(name, words),
+        "C0103",
+        f"there is no layer, loss or optimiser `{name}`",
+        help=did_you_mean(name, words),
         status=2,
     )

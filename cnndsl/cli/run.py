@@ -186,9 +186,7 @@ def _train(
         finally:
             display.close()
     if result.test_accuracy is not None:
-        click.echo(
-            f"test accuracy {result.test_accuracy:.2%} on {len(fitted.dataset.test)} images"
-        )
+        click.echo(f"test accuracy {result.test_accuracy:.2%} on {len(fitted.dataset.test)} images")
     click.echo(f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s, run in {out}")
     return 0
 
@@ -288,7 +286,7 @@ def _forward(network: Network, backend: Backend, batch: int) -> int:
     compiled = time.perf_counter()
     program.run()
     first = time.perf_counter()
-    times = []
+    times: list[float] = []
     while len(times) < 3 or (sum(times) < 1 and len(times) < 100):
         start = time.perf_counter()
         program.run()
@@ -305,7 +303,5 @@ def _forward(network: Network, backend: Backend, batch: int) -> int:
         f"median pass  {1e3 * best:8.1f} ms of {len(times)}  "
         f"({batch / best:,.1f} images/s, {work * batch / best / 1e9:,.1f} GFLOP/s)"
     )
-    click.echo(
-        f"memory       {(program.arena_bytes + program.state_bytes) / 1e6:8.1f} MB planned"
-    )
+    click.echo(f"memory       {(program.arena_bytes + program.state_bytes) / 1e6:8.1f} MB planned")
     return 0

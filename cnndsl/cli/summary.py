@@ -34,8 +34,8 @@ def command(
 ) -> None:
     """Print name, layer, output, parameters, multiply-adds, activation bytes and receptive field.
 
-    Multiply-adds count convolutions and fully connected layers alone, and the side heads apart. Bytes are
-    of one image in float32.
+    Multiply-adds count convolutions and fully connected layers alone, and the side heads apart.
+    Bytes are of one image in float32.
     """
     network = load_network(model, settings, input_size, max_nodes, max_steps)
     facts = summary_of(network)

@@ -57,8 +57,8 @@ def motif(label: int, channels: int) -> Motif:
     rest, shape = divmod(label, len(shapes))
     rest, texture = divmod(rest, len(textures))
     ground, tint = divmod(rest, len(tints))
-    texture = (texture + shape) % len(textures)
     tint = (tint + shape + texture) % len(tints)
+    texture = (texture + shape) % len(textures)
     return Motif(shapes[shape], textures[texture], tints[tint], textures[ground])
 
 
@@ -68,7 +68,8 @@ def capacity(channels: int) -> int:
 
 
 def _tints(channels: int) -> dict[str, tuple[float, ...]]:
-    return {1: GREYS, 3: COLOURS}[channels]  # type: ignore[return-value]
+    tables: dict[int, dict[str, tuple[float, ...]]] = {1: {**GREYS}, 3: {**COLOURS}}
+    return tables[channels]
 
 
 @dataset("synthetic")
@@ -160,7 +161,8 @@ def _draw(
 
     tint = np.array(_tints(channels)[subject.tint], dtype=np.float32)
     paint = tint + between(-0.12, 0.12, channels)
-    other = paint * 0.3 + 0.15 if channels == 3 else 1 - paint
+    # Grey stripes alternate with the middle: against the opposite, light and dark would be one.
+    other = paint * 0.3 + 0.15 if channels == 3 else np.full_like(paint, 0.5)
     texture = pattern(subject.texture)
     front = paint * texture + other * (1 - texture)
     back = between(0.25, 0.75, channels) + between(-0.2, 0.2) * (columns / width - 0.5)
@@ -170,4 +172,5 @@ def _draw(
     image *= between(0.8, 1.15)
     noise = randomness.integers(0, 256, size=image.shape, dtype=np.uint8)
     image += (noise.astype(np.float32) - 127.5) * np.float32(0.2 / 255)
-    return np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
+    pixels: np.ndarray = np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
+    return pixels

@@ -1,0 +1,1 @@
+"""From text to graph: syntax, parsing, elaboration, formatting."""

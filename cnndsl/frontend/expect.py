@@ -40,9 +40,7 @@ WHOLE: dict[str, Callable[[Graph], Any]] = {
     "depth": lambda graph: analysis.depth(graph)[graph.outputs["logits"].node],
     "layers": lambda graph: len(analysis.layers(graph)) - 1,
     "activation_bytes": lambda graph: sum(row.bytes for row in analysis.summarise(graph)),
-    "receptive_field": lambda graph: analysis.receptive_fields(graph)[
-        _last_map(graph)
-    ],
+    "receptive_field": lambda graph: analysis.receptive_fields(graph)[_last_map(graph)],
     "shape": lambda graph: _shape(graph, graph.outputs["logits"].node),
 }
 #: What may be claimed of one layer.

@@ -61,7 +61,7 @@ class Scope:
 
 
 class Evaluator:
-    """Evaluates expressions; `resolve` finds what is no name of a scope: `channels`, layers, blocks."""
+    """Evaluates expressions; `resolve` finds what no scope names: `channels`, layers."""
 
     def __init__(
         self,
@@ -119,8 +119,8 @@ class Evaluator:
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """For each element of a list or range its index and what the loop's names mean.
 
-        As many names as columns take a row apart; one more in front is the index; over plain values two
-        names are index and value.
+        As many names as columns take a row apart; one more in front is the index; over plain
+        values two names are index and value.
         """
         value = self.evaluate(iterable, scope)
         if not isinstance(value, list | range):
@@ -318,13 +318,12 @@ class Evaluator:
         try:
             result = function(*arguments)
         except Unfit as unfit:
-            raise Problem(
-                unfit.code, f"`{node.function.id}`: {unfit.message}", node.span
-            ) from None
+            raise Problem(unfit.code, f"`{node.function.id}`: {unfit.message}", node.span) from None
         except TypeError:
             raise Problem(
                 "E0405",
-                f"`{node.function.id}` cannot take {', '.join(map(describe, arguments)) or 'nothing'}",
+                f"`{node.function.id}` cannot take "
+                f"{', '.join(map(describe, arguments)) or 'nothing'}",
                 node.span,
                 help=f"it is {SIGNATURES[node.function.id]}",
             ) from None

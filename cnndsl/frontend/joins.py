@@ -22,7 +22,7 @@ from cnndsl.ops.pool import AveragePool
 from cnndsl.ops.shape import Pad
 
 if TYPE_CHECKING:
-    from cnndsl.frontend.elaborate import Elaborator
+    from cnndsl.frontend.steps import Elaborator
 
 
 # Branches ----------------------------------------------------------------------------------------
@@ -33,9 +33,7 @@ def branches(make: Callable[[], Op]) -> Callable[[Elaborator, syntax.Layer, Scop
 
     def rule(e: Elaborator, step: syntax.Layer, scope: Scope) -> None:
         if step.arguments:
-            raise Problem(
-                "E0403", f"`{step.name.id}` takes no arguments", step.arguments[0].span
-            )
+            raise Problem("E0403", f"`{step.name.id}` takes no arguments", step.arguments[0].span)
         body = _body(step)
         start = e.current
         ends: list[tuple[Any, Span]] = []
@@ -146,9 +144,7 @@ def _extent(steps: tuple[syntax.Step, ...]) -> Span | None:
 
 def _body(step: syntax.Layer) -> syntax.Body:
     if step.body is None:
-        raise Problem(
-            "E0411", f"`{step.name.id}` wants a body in braces", step.name.span
-        )
+        raise Problem("E0411", f"`{step.name.id}` wants a body in braces", step.name.span)
     return step.body
 
 
@@ -162,7 +158,9 @@ def _number(argument: Given, convert: Callable[[object], Any], lowest: float) ->
     except Unfit as unfit:
         raise Problem(unfit.code, unfit.message, argument.span) from None
     if value < lowest:
-        raise Problem("E0405", f"at least {lowest:g} is wanted here, this is {value}", argument.span)
+        raise Problem(
+            "E0405", f"at least {lowest:g} is wanted here, this is {value}", argument.span
+        )
     return value
 
 
@@ -363,7 +361,9 @@ def aux(e: Elaborator, step: syntax.Layer, scope: Scope) -> None:
     """`aux weight { body }`: a side head whose loss counts `weight`; the value stays."""
     given = _arguments(e, step, scope)
     if len(given) != 1 or given[0].name is not None:
-        raise Problem("E0402", "`aux` wants the weight of its loss: `aux 0.3 { … }`", step.name.span)
+        raise Problem(
+            "E0402", "`aux` wants the weight of its loss: `aux 0.3 { … }`", step.name.span
+        )
     weight = _number(given[0], real, 0)
     entry = e.current
     name = e.segment(step, "aux")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cnndsl.frontend.words import Gap, Word
@@ -16,16 +16,19 @@ class Line:
     """A line: its words with the spaces before each, and what kind of line it is.
 
     `role` is item, step, branch, row (of a list), more (of the line above), close or comment;
-    `frame` tells the lines of one pair of brackets from those of others.
+    `frame` tells the lines of one pair of brackets from those of others; `item` is the type of
+    the word that begins the item; `blank` asks for a blank line above.
     """
 
     indent: int
     role: str
     frame: int
+    item: str
     blank: bool = False
     words: list[Word] = field(default_factory=list)
     spaces: list[int] = field(default_factory=list)
     comment: str = ""
+    apart: int = 2
 
     @property
     def width(self) -> int:
@@ -41,7 +44,9 @@ class Line:
         text = "".join(
             " " * space + word.text for word, space in zip(self.words, self.spaces, strict=True)
         )
-        return (" " * self.indent + text + self.comment).rstrip()
+        if self.words and self.comment:
+            text += " " * self.apart
+        return " " * self.indent + text + self.comment
 
 
 @dataclass(slots=True)
@@ -121,25 +126,26 @@ def is_table(words: Sequence[Word], opener: int) -> bool:
     return place > opener + 1
 
 
-def _lines(
-    words: Sequence[Word], spaces: Sequence[int], spread: set[int], last: Gap
-) -> list[Line]:
+def _lines(words: Sequence[Word], spaces: Sequence[int], spread: set[int], last: Gap) -> list[Line]:
     frames = [_Frame("", True)]
     lines: list[Line] = []
     begun = 0
+    item = ""
     for place, word in enumerate(words):
         frame = frames[-1]
         new = _break(words, place, frame)
         if new is None and (place == 0 or word.gap.commented):
-            new = (begun + INDENT, "more")
+            new = (begun if word.type == "_ELSE" else begun + INDENT, "more")
         if new is not None:
             indent, role = new
+            opened = place == 0 or words[place - 1].opens
             if lines and word.gap.trailing:
-                lines[-1].comment = f"  {word.gap.trailing}"
-            _comments(lines, word, frame, indent, role)
+                lines[-1].comment = word.gap.trailing
+            item = word.type if role == "item" else item
+            lines += _comments(word, frame, indent, role, opened)
             blank = word.gap.blank and role not in ("more", "close")
-            blank = blank and not (words[place - 1].opens and not word.gap.comments)
-            lines.append(Line(indent, role, frame.number, blank and bool(lines)))
+            blank = blank and bool(word.gap.comments or not opened)
+            lines.append(Line(indent, role, frame.number, item, blank))
             if role not in ("more", "close"):
                 begun = indent + (2 if role == "branch" else 0)
         line = lines[-1]
@@ -152,9 +158,9 @@ def _lines(
             frames.append(_Frame(word.type, place in spread, place + 1, outer, outer + INDENT))
             frames[-1].is_table = word.type == "_LSQB" and is_table(words, place)
     if lines and last.trailing:
-        lines[-1].comment = f"  {last.trailing}"
+        lines[-1].comment = last.trailing
     for blank, text in last.comments:
-        lines.append(Line(0, "comment", 0, blank and bool(lines), comment=text))
+        lines.append(Line(0, "comment", 0, "", blank and bool(lines), comment=text))
     return lines
 
 
@@ -180,24 +186,26 @@ def _break(words: Sequence[Word], place: int, frame: _Frame) -> tuple[int, str] 
     return None
 
 
-def _break_in_body(
-    word: Word, before: Word, frame: _Frame, inside: int
-) -> tuple[int, str] | None:
+def _break_in_body(word: Word, before: Word, frame: _Frame, inside: int) -> tuple[int, str] | None:
     if word.type == "_BAR":
         frame.in_branch = True
         return (frame.content, "branch")
-    if word.begins and before.type not in ("_BAR", "_ARROW"):
+    if word.begins and (before.type not in ("_BAR", "_ARROW") or _after_noted_bar(word, before)):
         return (inside, "step")
     if word.gap.newline and (word.type == "_ARROW" or before.type == "_COMMA"):
         return (inside + INDENT, "more")
     return None
 
 
-def _comments(lines: list[Line], word: Word, frame: _Frame, indent: int, role: str) -> None:
-    """The lines of the comments above a word."""
+def _after_noted_bar(word: Word, before: Word) -> bool:
+    """Whether a comment parts the first step of a branch from its `|`."""
+    return before.type == "_BAR" and word.gap.commented
+
+
+def _comments(word: Word, frame: _Frame, indent: int, role: str, opened: bool) -> Iterator[Line]:
+    """The lines of the comments above a word; `opened` says that they are the first in there."""
     at = frame.content if role == "close" else indent
-    opened = bool(lines) and bool(lines[-1].words) and lines[-1].words[-1].opens
     for blank, text in word.gap.comments:
-        blank = blank and bool(lines) and not opened and role != "more"
-        lines.append(Line(at, "comment", frame.number, blank, comment=text))
+        blank = blank and not opened and role != "more"
+        yield Line(at, "comment", frame.number, "", blank, comment=text)
         opened = False

@@ -55,7 +55,9 @@ class Module:
             base = definition.base
             found = module.models.get(base.id)
             if found is None or any(found[0] is seen for seen, _ in result):
-                what = "there is no model" if found is None else "this variant is defined by itself:"
+                what = (
+                    "there is no model" if found is None else "this variant is defined by itself:"
+                )
                 raise _mistake(
                     "E0309", f"{what} `{base.id}`", base.span, did_you_mean(base.id, module.models)
                 )
@@ -144,7 +146,9 @@ class Module:
         return "there is " + ", ".join(known) if known else "it defines no complete model"
 
 
-def _mistake(code: str, message: str, span: Span, help: str | None = None, *more: Label) -> CnndslError:
+def _mistake(
+    code: str, message: str, span: Span, help: str | None = None, *more: Label
+) -> CnndslError:
     return CnndslError(Diagnostic(code, message, Label(span), more, help=help))
 
 
@@ -235,7 +239,9 @@ class _Loader:
         else:
             raise _mistake("E0311", f"there is no file `{item.path}`", item.path_span)
         if target in self.loading:
-            raise _mistake("E0311", f"`{item.path}` uses this file in turn: a cycle", item.path_span)
+            raise _mistake(
+                "E0311", f"`{item.path}` uses this file in turn: a cycle", item.path_span
+            )
         used = self.loaded.get(target) or self.load(target, read_source(target))
         for name, block in used.blocks.items():
             _refuse_used_clash(module, name, item)
@@ -282,6 +288,8 @@ def _stray_sections(module: Module) -> list[Diagnostic]:
             if name.id not in module.models:
                 help = did_you_mean(name.id, module.models)
                 mistakes.append(
-                    Diagnostic("E0309", f"there is no model `{name.id}`", Label(name.span), help=help)
+                    Diagnostic(
+                        "E0309", f"there is no model `{name.id}`", Label(name.span), help=help
+                    )
                 )
     return mistakes

@@ -37,9 +37,7 @@ def lint(network: Network) -> list[Diagnostic]:
             calls = tuple(map(str, graph.attributes(node)["calls"]))
             found.setdefault(
                 (code, span.start),
-                Diagnostic(
-                    code, message, Label(span), calls=calls, help=help, severity="warning"
-                ),
+                Diagnostic(code, message, Label(span), calls=calls, help=help, severity="warning"),
             )
     for node in analysis.centres_disagree(graph):
         span = graph.span(node)
@@ -103,9 +101,7 @@ def _window_remarks(
             for count, word in zip(lost, ("row", "column"), strict=True)
             if count
         )
-        remarks.append(
-            ("W0101", f"{what} of {x.type} stay unread by `{op.spell(x.type)}`", None)
-        )
+        remarks.append(("W0101", f"{what} of {x.type} stay unread by `{op.spell(x.type)}`", None))
     if all(k > n for k, n in zip(kernel, x.type.extent, strict=True)) and max(kernel) > 1:
         remarks.append(
             ("W0105", f"the window {kernel} is larger than the map {x.type.extent}", None)

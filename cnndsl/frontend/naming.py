@@ -31,8 +31,8 @@ def number_steps(body: syntax.Body) -> dict[int, Numbered]:
 def segment(layer: syntax.Layer, kind: str, numbered: Numbered) -> str:
     """The plain `as` name, else the kind and its ordinal.
 
-    A step whose word is a parameter (`unit 64`) is called by the kind that it stands for (`bottleneck1`),
-    unless the body has steps of that word too.
+    A step whose word is a parameter (`unit 64`) is called by the kind that it stands for
+    (`bottleneck1`), unless the body has steps of that word too.
     """
     if layer.binding is not None and layer.binding.index is None:
         return layer.binding.name.id

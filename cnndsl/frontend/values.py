@@ -167,9 +167,7 @@ def padding(value: object) -> int | str:
         return value.text
     if is_number(value):
         return whole(value)
-    raise Unfit(
-        f"padding is a whole number, `same` or `valid`; this is {describe(value)}"
-    )
+    raise Unfit(f"padding is a whole number, `same` or `valid`; this is {describe(value)}")
 
 
 def pool_kernel(value: object) -> Size | str:

@@ -1,0 +1,1 @@
+"""The graph of a network: types, operations, gradients, and what it costs."""

@@ -1,4 +1,4 @@
-"""What a typed graph costs and sees: parameters, multiply-adds, activations, receptive field, depth."""
+"""What a typed graph costs and sees: parameters, multiply-adds, receptive fields, depth."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from cnndsl.graph.graph import Graph, Node
 from cnndsl.graph.leaves import Buffer, Input, Parameter
+from cnndsl.graph.op import Op
 from cnndsl.graph.types import Size, Type
 
 
@@ -55,8 +56,11 @@ def buffers(graph: Graph) -> int:
 
 def multiply_adds(graph: Graph, node: Node) -> int:
     """Multiply-adds an image of one node: convolutions and fully connected layers alone."""
+    op = graph.op(node)
+    if type(op).multiply_adds is Op.multiply_adds:
+        return 0
     inputs = [v.type for v in graph.operands(node)]
-    return graph.op(node).multiply_adds(graph.types(node), *inputs)
+    return op.multiply_adds(graph.types(node), *inputs)
 
 
 def flops(graph: Graph, node: Node) -> int:
@@ -149,9 +153,7 @@ def _axes(graph: Graph) -> dict[Node, tuple[_Axis, _Axis]]:
 
 
 def _union(parts: Sequence[_Axis]) -> _Axis:
-    return _Axis(
-        max(p.jump for p in parts), min(p.low for p in parts), max(p.high for p in parts)
-    )
+    return _Axis(max(p.jump for p in parts), min(p.low for p in parts), max(p.high for p in parts))
 
 
 def _last(axis: _Axis, extent: int) -> _Axis:
@@ -166,7 +168,7 @@ def _through(axis: _Axis, kernel: int, stride: int, before: int, upsampling: int
 
 
 def summarise(graph: Graph) -> list[Row]:
-    """A row a layer, in the order of execution; a layer's parameters are those it alone reads first."""
+    """A row a layer, in the order of execution; shared parameters count where first read."""
     fields = receptive_fields(graph)
     rows = []
     counted: set[Node] = set()

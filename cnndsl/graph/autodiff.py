@@ -16,9 +16,7 @@ def add_gradients(graph: Graph, loss: Value) -> dict[Node, Value]:
     Source: Griewank & Walther, Evaluating Derivatives, 2008, chapter 3.
     """
     wanted = {
-        node
-        for node in graph.net
-        if isinstance(op := graph.op(node), Parameter) and op.trainable
+        node for node in graph.net if isinstance(op := graph.op(node), Parameter) and op.trainable
     }
     influenced = set(wanted)
     order = list(graph.nodes())

@@ -16,8 +16,9 @@ class Broken(AssertionError):
 def verify(graph: Graph, stage: str) -> None:
     """Check the promises that every stage keeps; `stage` names the one that just ran.
 
-    The graph has no cycle; slots are filled without gaps by results that exist; types are those that the
-    operations infer; names of states are unique; roots exist; an update has its state's type.
+    The graph has no cycle; slots are filled without gaps by results that exist; types are those
+    that the operations infer; names of states are unique; roots exist; an update has its state's
+    type.
 
     Raises:
         Broken: one is not kept.
@@ -36,9 +37,7 @@ def verify(graph: Graph, stage: str) -> None:
         promise(slots == list(range(len(slots))), f"{where} has slots {slots}")
         operands = graph.operands(node)
         for value in operands:
-            promise(
-                value.output < len(graph.types(value.node)), f"{where} reads a missing result"
-            )
+            promise(value.output < len(graph.types(value.node)), f"{where} reads a missing result")
         inferred = op.infer(*(value.type for value in operands))
         inferred = (inferred,) if isinstance(inferred, Type) else tuple(inferred)
         promise(inferred == types, f"{where} has types {types}, its operation infers {inferred}")

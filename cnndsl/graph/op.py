@@ -40,8 +40,8 @@ class Mismatch(Exception):
 class Initial:
     """How a parameter or a buffer starts: a constant, or random with the given fans.
 
-    `kind` is "constant" (of `value`) or "weights"; for weights a recipe chooses the distribution (He,
-    Xavier, LeCun) from `fan_in` and `fan_out`.
+    `kind` is "constant" (of `value`) or "weights"; for weights a recipe chooses the distribution
+    (He, Xavier, LeCun) from `fan_in` and `fan_out`.
     """
 
     kind: str = "constant"
@@ -115,7 +115,7 @@ class Op:
         outputs: Sequence[Value],
         grads: Sequence[Value | None],
     ) -> Sequence[Value | None]:
-        """For each input the gradient of the loss, given that of each output, written in operations.
+        """The gradient of the loss for each input, given that of each output, in operations.
 
         `grads` holds None for outputs that the loss does not depend on; a result is None where an
         input has no gradient.

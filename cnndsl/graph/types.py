@@ -46,7 +46,7 @@ class Size(tuple[int, ...]):
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """What a value is: a map `(N, H, W, C)`, a vector `(N, C)`, a scalar `()` or a parameter's shape.
+    """What a value is: a map `(N, H, W, C)`, a vector `(N, C)`, a scalar `()`, a parameter.
 
     `layout` is an opaque token of a backend; None is the canonical layout.
     """

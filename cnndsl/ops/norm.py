@@ -42,7 +42,7 @@ class BatchNorm(Op):
 
     examples = (
         "input 5x4x3 -> bn",
-        "input 7 -> bn, epsilon=1e-3, momentum=0.99",
+        "input 7 -> bn epsilon=1e-3, momentum=0.99",
         "input 6x6x2 -> conv 4, 3x3, bias=false -> bn -> relu",
     )
 
@@ -245,7 +245,7 @@ class LayerNorm(Normalization):
     _: KW_ONLY
     epsilon: float = 1e-6
 
-    examples = ("input 4x5x6 -> layernorm", "input 7 -> layernorm, epsilon=1e-3")
+    examples = ("input 4x5x6 -> layernorm", "input 7 -> layernorm epsilon=1e-3")
 
     def statistics(self, x: Type) -> Type:
         return x.like((*x.shape[:-1], 1))
@@ -356,7 +356,7 @@ class Scale(Op):
     _: KW_ONLY
     init: float = 1.0
 
-    examples = ("input 4x5x3 -> scale", "input 7 -> scale, init=0.1")
+    examples = ("input 4x5x3 -> scale", "input 7 -> scale init=0.1")
 
     def infer(self, x: Type, scale: Type) -> Type:
         return x

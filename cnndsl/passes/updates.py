@@ -31,11 +31,7 @@ def add_updates(
             for role, type in own.moments(parameter.type).items()
         ]
         extra = [state(graph, "step", "int64")] if own.needs_step else []
-        results = graph.add(
-            own, parameter, gradient, *moments, rate, *extra, name=parameter.name
-        )
+        results = graph.add(own, parameter, gradient, *moments, rate, *extra, name=parameter.name)
         graph.updates[node] = results[0]
         for moment, result in zip(moments, results[1:], strict=True):
             graph.updates[moment.node] = result
-
-

@@ -18,9 +18,9 @@ class Kernel:
     """How one step is executed.
 
     `run(*inputs, *outputs)` fills its outputs; an output that nobody reads is None. With a
-    `workspace` of so many bytes, `run` gets a scratch buffer of bytes as its last argument; it is shared
-    between steps and holds nothing from one to the next. `may_alias` lists the pairs (output, input) that
-    may be one array, when the input is not needed afterwards.
+    `workspace` of so many bytes, `run` gets a scratch buffer of bytes as its last argument; it is
+    shared between steps and holds nothing from one to the next. `may_alias` lists the pairs
+    (output, input) that may be one array, when the input is not needed afterwards.
     """
 
     run: Callable[..., None]

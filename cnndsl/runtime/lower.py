@@ -30,8 +30,8 @@ def lower(
 ) -> Program:
     """Choose kernels, order them, plan memory and bind arrays.
 
-    The batch is fixed here. `shared` are states of another program, by name, that this one uses in place
-    of its own: evaluation reads the very weights that training writes.
+    The batch is fixed here. `shared` are states of another program, by name, that this one uses in
+    place of its own: evaluation reads the very weights that training writes.
 
     Raises:
         MissingKernel: the backend cannot execute an operation of the graph.
@@ -77,9 +77,7 @@ def lower(
         if kernel.workspace:
             arguments = (*arguments, scratch)
         text = graph.op(node).spell(*(v.type for v in graph.operands(node)))
-        steps.append(
-            Step(graph.name(node), text, kernel.run, arguments, results, node in writers)
-        )
+        steps.append(Step(graph.name(node), text, kernel.run, arguments, results, node in writers))
 
     def slot(value: Value) -> Slot:
         return Slot(views[value], value.type.at(batch))
@@ -104,9 +102,9 @@ def lower(
 def schedule(graph: Graph) -> list[Node]:
     """The nodes in the order of execution, without leaves.
 
-    Topological, and otherwise as they were added; but a node that writes a state comes as early as it can
-    after every reader of that state, and after every output (the loss among them): a step that fails
-    leaves all state as it was.
+    Topological, and otherwise as they were added; but a node that writes a state comes as early as
+    it can after every reader of that state, and after every output (the loss among them): a step
+    that fails leaves all state as it was.
     """
     writers = {value.node for value in graph.updates.values()}
     leaves = (Input, *STATE)

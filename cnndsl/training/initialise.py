@@ -18,8 +18,8 @@ from cnndsl.passes.training import path_key
 class Initialisation:
     """A distribution of weights: variance = gain / fan.
 
-    `he` has gain 2, `xavier` 2 over the sum of the fans, `lecun` 1; `fan` is "in" or "out"; `uniform`
-    draws from an interval of the same variance.
+    `he` has gain 2, `xavier` 2 over the sum of the fans, `lecun` 1; `fan` is "in" or "out";
+    `uniform` draws from an interval of the same variance.
 
     Sources: He et al., Delving deep into rectifiers, 2015; Glorot & Bengio, 2010; LeCun et al.,
     Efficient backprop, 1998.
@@ -70,5 +70,8 @@ def _draw(
     deviation = initialisation.deviation(initial)
     if initialisation.uniform:
         bound = math.sqrt(3) * deviation
-        return generator.uniform(-bound, bound, shape).astype(dtype)
-    return (generator.standard_normal(shape) * deviation).astype(dtype)
+        drawn = generator.uniform(-bound, bound, shape)
+    else:
+        drawn = generator.standard_normal(shape) * deviation
+    result: np.ndarray[Any, Any] = drawn.astype(dtype)
+    return result

@@ -49,9 +49,9 @@ class Interrupted(Exception):
 class Progress:
     """How far a run is; all of it is in every checkpoint.
 
-    `loss_sum` and `correct` are over the steps of the running epoch; `losses` are the validation losses
-    (or the training losses where nothing is held out) of the epochs that are done; `metrics_bytes` is
-    the length of `metrics.jsonl` then.
+    `loss_sum` and `correct` are over the steps of the running epoch; `losses` are the validation
+    losses (or the training losses where nothing is held out) of the epochs that are done;
+    `metrics_bytes` is the length of `metrics.jsonl` then.
     """
 
     epoch: int = 0
@@ -119,9 +119,7 @@ class Trainer:
         self.batches = self.loader.batches
         graph = self.network.graph
         self.program = compile_training(graph, recipe.objective, self.backend, recipe.batch)
-        self.evaluation = compile_inference(
-            graph, self.backend, recipe.batch, self.program.states
-        )
+        self.evaluation = compile_inference(graph, self.backend, recipe.batch, self.program.states)
         self.progress = Progress()
 
     def _check_classes(self) -> None:
@@ -227,9 +225,7 @@ class Trainer:
         place = progress.epoch + (progress.batch + 1) / self.batches
         if progress.batch + 1 == self.batches:
             place = progress.epoch + 1 - 1e-9
-        rate = recipe.schedule.rate(
-            recipe.learning_rate, place, recipe.epochs, progress.losses
-        )
+        rate = recipe.schedule.rate(recipe.learning_rate, place, recipe.epochs, progress.losses)
         program.write("image", images)
         program.write("labels", self._targets(labels))
         program.write("learning_rate", rate)
@@ -380,5 +376,3 @@ def _append_line(path: Path, line: str) -> int:
         file.flush()
         os.fsync(file.fileno())
         return file.tell()
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from cnndsl.compile import Objective
@@ -34,19 +34,19 @@ register(
 class Recipe:
     """How a network is trained.
 
-    `learning_rate` is the base that the schedule multiplies; `validation` the part of the training data
-    held out to watch; `crop` the extent that augmentation crops from a larger image, or None.
+    `learning_rate` is the base that the schedule multiplies; `validation` the part of the training
+    data held out to watch; `crop` the extent that augmentation crops from a larger image, or None.
     """
 
     data: str | None = None
     batch: int = 32
     epochs: int = 30
     learning_rate: float = 0.01
-    optimizer: Op = SGD(momentum=0.9, weight_decay=0.0)
+    optimizer: Op = field(default_factory=lambda: SGD(momentum=0.9))
     decay_all: bool = False
-    schedule: Schedule = Constant()
-    loss: Op = CrossEntropy()
-    initialisation: Initialisation = Initialisation()
+    schedule: Schedule = field(default_factory=Constant)
+    loss: Op = field(default_factory=CrossEntropy)
+    initialisation: Initialisation = field(default_factory=Initialisation)
     augmentations: tuple[Augmentation, ...] = ()
     crop: int | None = None
     seed: int = 0
@@ -134,10 +134,10 @@ def _single(setting: syntax.Setting, parts: Sequence[_Part]) -> _Part:
 
 
 def _number(
-    field: str, convert: Callable[[object], Any], low: float, high: float
+    field_name: str, convert: Callable[[object], Any], low: float, high: float
 ) -> Callable[[syntax.Setting, Sequence[_Part]], dict[str, Any]]:
     def read(setting: syntax.Setting, parts: Sequence[_Part]) -> dict[str, Any]:
-        return {field: _checked(_single(setting, parts), convert, low, high)}
+        return {field_name: _checked(_single(setting, parts), convert, low, high)}
 
     return read
 
@@ -226,8 +226,8 @@ def _schedule(setting: syntax.Setting, parts: Sequence[_Part]) -> dict[str, Any]
     given = _named(parts[1:], arguments_of(kind), kind.name)
     values = {}
     for name, part in given.items():
-        field = "by" if name == "factor" else name
-        values[field] = _field_value(part, str(own[field].type))
+        field_name = "by" if name == "factor" else name
+        values[field_name] = _field_value(part, str(own[field_name].type))
     if kind.name == "step" and not (values.get("every") or values.get("at")):
         raise Problem(
             "E0704",

@@ -12,8 +12,8 @@ from typing import ClassVar
 class Schedule:
     """What the base rate is multiplied by.
 
-    `warmup` epochs raise the rate linearly from a step's share to the full rate; the schedule counts its
-    epochs from the start of training all the same.
+    `warmup` epochs raise the rate linearly from a step's share to the full rate; the schedule
+    counts its epochs from the start of training all the same.
 
     Source of warm-up: Goyal et al., Accurate, large minibatch SGD, 2017.
     """
@@ -28,9 +28,7 @@ class Schedule:
         """
         raise NotImplementedError(type(self).__name__)
 
-    def rate(
-        self, base: float, epoch: float, epochs: int, losses: Sequence[float]
-    ) -> float:
+    def rate(self, base: float, epoch: float, epochs: int, losses: Sequence[float]) -> float:
         """The learning rate at a place in training."""
         rate = base * self.factor(epoch, epochs, losses)
         if epoch < self.warmup:

@@ -66,8 +66,8 @@ def fit(
 ) -> Fitted:
     """Bring a model and a data set together.
 
-    The recipe names the data set where the caller does not. A parameter `classes` that is not given is
-    set from the data, and `note` is told.
+    The recipe names the data set where the caller does not. A parameter `classes` that is not
+    given is set from the data, and `note` is told.
 
     Raises:
         CnndslError: the model, its recipe or the data is wrong.
@@ -90,11 +90,11 @@ def fit(
         seed=recipe.seed,
         progress=progress,
     )
-    if "classes" in network.parameters and "classes" not in given:
-        if network.parameters["classes"] != dataset.classes:
-            note(f"classes = {dataset.classes}, from {dataset.name}")
-            network = elaborate({**given, "classes": dataset.classes})
-            recipe = (overrides or Overrides()).applied(recipe_of(network))
+    unset = "classes" in network.parameters and "classes" not in given
+    if unset and network.parameters["classes"] != dataset.classes:
+        note(f"classes = {dataset.classes}, from {dataset.name}")
+        network = elaborate({**given, "classes": dataset.classes})
+        recipe = (overrides or Overrides()).applied(recipe_of(network))
     resize = None
     if recipe.crop is not None:
         if recipe.crop != extent[0] or recipe.crop != extent[1]:
