@@ -355,9 +355,7 @@ def philox(counter: tuple[int, ...], key: tuple[int, int]) -> list[int]:
 
 def test_masks_are_those_of_the_definition() -> None:
     seed, key, step, rate = -3, 0x1234_5678_9ABC_DEF0, 41, 0.4
-    words = [
-        word for b in (1, 2, 3) for word in philox((b, step, 0, 0), (seed % 2**64, key))
-    ]
+    words = [word for b in (1, 2, 3) for word in philox((b, step, 0, 0), (seed % 2**64, key))]
     halves = [half for word in words for half in (word & 0xFFFFFFFF, word >> 32)]
     expected = [1 / (1 - rate) if u >= rate * 2**32 else 0.0 for u in halves]
     y = dropped(np.ones((1, 24)), rate, key=key, seed=seed, step=step)
@@ -402,7 +400,9 @@ def test_flatten_is_in_the_order_of_fc() -> None:
     image = np.arange(24.0).reshape(1, 2, 3, 4)
     program.write("image", image)
     program.run()
-    np.testing.assert_array_equal(program.read("logits"), image.transpose(0, 3, 1, 2).reshape(1, -1))
+    np.testing.assert_array_equal(
+        program.read("logits"), image.transpose(0, 3, 1, 2).reshape(1, -1)
+    )
 
 
 def test_batch_statistics_normalise_and_their_variance_is_unbiased() -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from cnndsl.cli.model import find_model, model_options, parse_input, parse_limits, parse_settings
 from cnndsl.diagnostics import CnndslError, Diagnostic, render_all, to_json
+
+if TYPE_CHECKING:
+    from cnndsl.frontend.elaborate import Network
 
 
 @click.command(
@@ -62,6 +67,22 @@ def command(
     return status
 
 
+def _recipe_mistakes(networks: list[Network]) -> list[Diagnostic]:
+    """The mistakes of the networks' `train` sections, each section's once."""
+    from cnndsl.training.recipe import recipe_of
+
+    found: dict[object, Diagnostic] = {}
+    for network in networks:
+        if network.module.train_section(network.name) is None:
+            continue
+        try:
+            recipe_of(network)
+        except CnndslError as failure:
+            for diagnostic in failure.diagnostics:
+                found.setdefault((diagnostic.code, str(diagnostic.span)), diagnostic)
+    return list(found.values())
+
+
 def _check(
     model: str,
     lint: bool,
@@ -83,6 +104,7 @@ def _check(
         limits=parse_limits(max_nodes, max_steps),
         lints=lint,
     )
+    diagnostics += _recipe_mistakes(networks)
     if any(d.severity == "error" for d in diagnostics):
         return diagnostics, []
     lines = []

@@ -53,6 +53,13 @@ Data sets: digits, synthetic, cifar10, cifar100, npz:PATH.
     "--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="A copy of the data on disk."
 )
 @click.option("--workers", type=click.IntRange(0, 64), default=1, help="Threads that load data.")
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(0),
+    default=20.0,
+    show_default=True,
+    help="Between two checkpoints within an epoch.",
+)
 @model_options
 def command(model: str, more_images: tuple[str, ...], **options: Any) -> int:
     """Train a network, evaluate it, or name what is on images.
@@ -179,6 +186,7 @@ def _train(
                 display=display,
                 stop=stop,
                 workers=options["workers"],
+                checkpoint_seconds=options["checkpoint_seconds"],
             )
         except Interrupted:
             click.echo(f"stopped; `--out {out} --resume` goes on", err=True)

@@ -101,8 +101,8 @@ def _is_plain_proof(line: Line) -> bool:
 
 def _whole(lines: Sequence[Line]) -> list[Line]:
     """The lines that do not go on in the next."""
-    roles = [line.role for line in lines[1:]] + [""]
-    return [line for line, role in zip(lines, roles, strict=True) if role != "more"]
+    following = [line.role for line in [*lines[1:], *lines[:1]]]
+    return [line for line, role in zip(lines, following, strict=True) if role != "more"]
 
 
 def _calls_with_numbers(lines: Sequence[Line]) -> Iterable[list[Line]]:

@@ -87,10 +87,10 @@ def _name_missing(f: Failure) -> Diagnostic | None:
         text = f"a name is wanted before {shown(f.token)}"
         return f.report("E0114", message, text, help=f"write it like `{_SAMPLES[f.after]}`")
     if f.after in ("_MODEL", "_BLOCK", "_EXPECT", "_LET", "_FOR") and f.wants_name:
-        kind = {"_LET": "`let`", "_FOR": "`for`"}.get(f.after, f"this `{f.previous}`")
-        text = f"it is wanted before {shown(f.token)}"
+        names = "names nothing" if f.after in ("_LET", "_FOR") else "has no name"
+        text = f"a name is wanted before {shown(f.token)}"
         help = f"write it like `{_SAMPLES[f.after]}`"
-        return f.report("E0112", f"{kind} has no name", text, help=help)
+        return f.report("E0112", f"this `{f.previous}` {names}", text, help=help)
     if f.after == "_OF":
         help = "write it like `shape of conv5 == 13x13x256`"
         return f.report("E0112", "`of` does not say of what", at=f.previous, help=help)

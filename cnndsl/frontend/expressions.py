@@ -217,12 +217,13 @@ class Evaluator:
         text = node.span.source.text[node.left.span.end : node.right.span.start]
         if text.startswith((" ", "\t")) and text.endswith("/"):
             left, right = node.left.span.text, node.right.span.text
+            divide = f", or `{left} / {right}` to divide"
             raise Problem(
                 "E0408",
                 "this `/` could be a stride or a division",
                 node.span,
-                help=f"write `{left}, /{right}` for a stride of {right}, "
-                f"or `{left} / {right}` to divide",
+                help=f"write `{left}, /{right}` for a stride of {right}"
+                + ("" if isinstance(node.left, syntax.SizeLiteral) else divide),
             )
 
     def _compare(self, node: syntax.Binary, left: Any, right: Any) -> bool:

@@ -73,6 +73,10 @@ class Failure:
         return self.at(-1)
 
     @property
+    def begins(self) -> int:
+        return self.token.start_pos or 0
+
+    @property
     def after(self) -> str:
         return self.at(-1).type
 
@@ -123,7 +127,7 @@ class Failure:
     def in_parameters(self) -> bool:
         """Whether this stands directly in the parentheses after the name of a model or block."""
         heads = ("_MODEL", "_BLOCK")
-        return self.item in heads and len(self.open_) == 1 and self.open_[0] == 2
+        return self.item in heads and self.open_ == [2] and self.within == "_LPAR"
 
     @property
     def head(self) -> int:

@@ -78,7 +78,7 @@ def _part_items(lines: Sequence[Line]) -> None:
     starts = [place for place, line in enumerate(lines) if line.role == "item"]
     ends = [
         max(place for place in range(start, stop) if lines[place].words)
-        for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True)
+        for start, stop in zip(starts, [*starts[1:], len(lines)], strict=False)
     ]
     for item, (end, start) in enumerate(zip(ends[:-1], starts[1:], strict=True)):
         short = starts[item] == end and start == ends[item + 1]

@@ -20,18 +20,15 @@ def find(source: Source, lark: Lark, start: str) -> list[Diagnostic]:
     """All mistakes, in the order of the file: those of words, of brackets and of grammar.
 
     Each item of the file is looked at by itself, so that a mistake in one hides none in another;
-    within an item the parser goes on with the next step. A line gets one report at most.
+    within an item the parser goes on with the next step. A line gets one report of grammar at
+    most, and none where a word or a bracket in it is wrong already.
     """
     tokens = _lexed(source, lark)
     found = [*invisible(source), *bad_words(source, tokens)]
     items = [tokens] if start == "expression" else _items(repaired(tokens))
     for item in items:
-        found += _in_item(source, lark, start, item, {d.span.line for d in found if d.span})
-    first: dict[int, Diagnostic] = {}
-    for diagnostic in sorted(found, key=lambda d: d.span.start if d.span else 0):
-        assert diagnostic.span is not None
-        first.setdefault(diagnostic.span.line, diagnostic)
-    return list(first.values())
+        found += _in_item(source, lark, start, item, {_line(report) for report in found})
+    return sorted(found, key=_start)
 
 
 def in_tree(tree: ParseTree, source: Source) -> list[Diagnostic]:
@@ -51,7 +48,17 @@ def in_tree(tree: ParseTree, source: Source) -> list[Diagnostic]:
         elif node.data == "layer":
             found += _after_comma(node, source)
         waiting += [(child, deeper) for child in node.children if isinstance(child, Tree)]
-    return sorted(found, key=lambda d: d.span.start if d.span else 0)
+    return sorted(found, key=_start)
+
+
+def _start(report: Diagnostic) -> int:
+    assert report.span is not None
+    return report.span.start
+
+
+def _line(report: Diagnostic) -> int:
+    assert report.span is not None
+    return report.span.line
 
 
 _NESTING = frozenset(
@@ -82,7 +89,7 @@ def _after_branch(branch: ParseTree, source: Source) -> list[Diagnostic]:
         span = Span(source, step.meta.start_pos, step.meta.end_pos)
         if span.line > bar.line and begins_line(span) and _column(span) <= _column(bar):
             help = "indent it further than the `|`, or put it after the closing brace"
-            seen = Label(bar, "of this branch it is a part")
+            seen = Label(bar, "it is read as a part of this branch")
             message = "this step stands as if it came after the branches"
             return [Diagnostic("E0111", message, Label(span), (seen,), help=help)]
     return []
@@ -135,13 +142,14 @@ def _lexed(source: Source, lark: Lark) -> list[Token]:
 def _items(tokens: Sequence[Token]) -> Iterator[list[Token]]:
     """The tokens of each item: words that only begin items do so at the beginning of a line."""
     item: list[Token] = []
-    depth = 0
+    depth = column = 0
     for place, token in enumerate(tokens):
         begins = place == 0 or tokens[place - 1].type == "_NEWLINE"
         item_word = token.type in ITEMS and _following(tokens, place) not in _NOT_AFTER_ITEMS
-        if begins and (item_word or (token.type == "_LET" and depth == 0)):
+        outside = depth == 0 or (item_word and (token.column or 0) <= column)
+        if begins and outside and (item_word or token.type == "_LET"):
             yield item
-            item, depth = [], 0
+            item, depth, column = [], 0, token.column or 0
         depth = max(0, depth + (token.type in OPENERS) - (token.type in CLOSERS))
         item.append(token)
     yield item
@@ -169,33 +177,24 @@ def _in_item(
     last = words[-1].end_pos if words else len(source.text)
     tokens = list(Newlines().process(iter(item)))
     tokens.append(Token("$END", "", start_pos=last, end_pos=last))
-    found = []
-    for failure in _failures(source, lark, start, tokens):
-        place = failure.token.start_pos
-        if limit is not None and place is not None and place >= limit:
+    failures, tree = _parsed_on(source, lark, start, tokens)
+    found: list[Diagnostic] = []
+    for failure in failures:
+        if limit is not None and failure.begins >= limit:
             break
         report = explain(failure)
-        if report.span is not None and report.span.line not in told:
+        if _line(report) not in told:
+            told.add(_line(report))
             found.append(report)
-        if report.code == "E0104":
+        if report.code == "E0104" and limit is not None:
             break
-    if not found:
-        found += _in_parsed(source, lark, start, tokens)
-    first_closer = bool(brackets) and brackets[0][0].type in CLOSERS
-    if found and first_closer:
+    else:
+        if tree is not None and limit is None:
+            left = [*in_tree(tree, source), *build(tree, source)[1]]
+            found += {d.span: d for d in left if _line(d) not in told}.values()
+    if found and brackets and brackets[0][0].type in CLOSERS:
         return found
     return [*found, *(report for _, report in brackets)]
-
-
-def _in_parsed(source: Source, lark: Lark, start: str, tokens: Sequence[Token]) -> list[Diagnostic]:
-    """The mistakes that are left in an item without a mistake of grammar."""
-    parser = lark.parse_interactive("", start=start)
-    try:
-        for token in tokens:
-            tree = parser.feed_token(token)
-    except UnexpectedToken:
-        return []
-    return in_tree(tree, source) or build(tree, source)[1]
 
 
 # Going on after a mistake ------------------------------------------------------------------------
@@ -225,9 +224,16 @@ def _accepted(parser: InteractiveParser) -> frozenset[str]:
     return frozenset(accepts)
 
 
-def _failures(source: Source, lark: Lark, start: str, tokens: Sequence[Token]) -> Iterator[Failure]:
-    """Each place where the parser cannot go on; after one it goes on behind the broken step."""
+def _parsed_on(
+    source: Source, lark: Lark, start: str, tokens: Sequence[Token]
+) -> tuple[list[Failure], ParseTree | None]:
+    """Each place where the parser cannot go on, and the tree if it came to the end.
+
+    After a mistake the parser goes on behind the broken step, with a stand-in for it.
+    """
     parser = lark.parse_interactive("", start=start)
+    failures: list[Failure] = []
+    tree: ParseTree | None = None
     step = _copy(parser)
     begun = place = 0
     while place < len(tokens):
@@ -235,15 +241,16 @@ def _failures(source: Source, lark: Lark, start: str, tokens: Sequence[Token]) -
             step, begun = _copy(parser), place
         before = _copy(parser)
         try:
-            parser.feed_token(tokens[place])
+            tree = parser.feed_token(tokens[place])
         except UnexpectedToken:
-            yield Failure(source, tokens, place, _accepted(before))
+            failures.append(Failure(source, tokens, place, _accepted(before)))
             again = _resumed(step, tokens, begun, place)
             if again is None:
-                return
+                return failures, None
             parser, place = again
         else:
             place += 1
+    return failures, tree
 
 
 def _resumed(

@@ -96,6 +96,7 @@ class Trainer:
     display: Display = field(default_factory=Silent)
     stop: Callable[[], bool] = lambda: False
     workers: int = 1
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
     weights: Mapping[str, np.ndarray[Any, Any]] | None = None
     origin: str = "the weights"
 
@@ -211,7 +212,7 @@ class Trainer:
             rate = (self.progress.batch - start) * self.recipe.batch / max(1e-9, now - began)
             self.display.step(self._reading(rate))
             asked = self.stop()
-            if asked or now - saved > CHECKPOINT_SECONDS:
+            if asked or now - saved >= self.checkpoint_seconds:
                 self._save()
                 saved = now
             if asked:

@@ -22,7 +22,7 @@ from cnndsl.training import checkpoint
 from cnndsl.training.checkpoint import Checkpoint
 from cnndsl.training.display import Display, Silent
 from cnndsl.training.evaluate import Score, evaluate, log_softmax
-from cnndsl.training.loop import Result, Trainer
+from cnndsl.training.loop import CHECKPOINT_SECONDS, Result, Trainer
 from cnndsl.training.recipe import Recipe, recipe_of
 
 #: Elaborates the model with further parameters, given by name.
@@ -118,6 +118,7 @@ def train(
     display: Display | None = None,
     stop: Callable[[], bool] = lambda: False,
     workers: int = 1,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> tuple[Result, Trainer]:
     """Train to the end; the run folder holds metrics, checkpoints and the result.
 
@@ -134,6 +135,7 @@ def train(
         display or Silent(),
         stop,
         workers,
+        checkpoint_seconds,
         weights=checkpoint.load(find_weights(weights)).arrays if weights else None,
         origin=str(weights),
     )

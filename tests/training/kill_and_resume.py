@@ -1,0 +1,88 @@
+"""Kills training processes at random moments, resumes them, and compares with an undisturbed run.
+
+As a script: `python tests/training/kill_and_resume.py zoo/resnet.cnn:resnet20 synthetic 20 --epochs 2`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.numpy import load_file
+
+
+def command(model: str, data: str, out: Path, *more: str) -> list[str]:
+    """The command line of a run that writes checkpoints as often as it can."""
+    arguments = ["run", model, "--train", data, "--out", str(out), "--checkpoint-seconds", "0.05"]
+    code = "from cnndsl.cli import main; main()"
+    return [sys.executable, "-c", code, *arguments, *more]
+
+
+def fingerprint(out: Path) -> tuple[str, list[dict[str, object]], object]:
+    """Every tensor's bytes, the metrics without times, and the test accuracy."""
+    digest = hashlib.sha256()
+    for name, array in sorted(load_file(out / "checkpoints" / "last.safetensors").items()):
+        digest.update(name.encode())
+        digest.update(array.tobytes())
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["images_per_second"]
+    return digest.hexdigest(), lines, json.loads((out / "result.json").read_text())["test_accuracy"]
+
+
+def finish(model: str, data: str, out: Path, *more: str) -> float:
+    """Run to the end; the seconds it took."""
+    began = time.monotonic()
+    subprocess.run(command(model, data, out, *more), check=True, capture_output=True)
+    return time.monotonic() - began
+
+
+def kill_after(seconds: float, model: str, data: str, out: Path, *more: str) -> bool:
+    """Start or resume a run and kill it (SIGKILL) after so many seconds; whether it still ran."""
+    process = subprocess.Popen(
+        command(model, data, out, *more), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
+    return False
+
+
+def trials(
+    model: str, data: str, count: int, folder: Path, options: Sequence[str], seed: int = 0
+) -> tuple[int, list[str]]:
+    """How many of `count` runs were killed in their course, and what differed afterwards."""
+    randomness = random.Random(seed)
+    seconds = finish(model, data, folder / "whole", *options)
+    wanted = fingerprint(folder / "whole")
+    kills, differences = 0, []
+    for trial in range(count):
+        out = folder / f"trial-{trial}"
+        moment = randomness.uniform(0.1, 0.98) * seconds
+        kills += kill_after(moment, model, data, out, *options)
+        finish(model, data, out, *options, "--resume")
+        found = fingerprint(out)
+        for what, here, there in zip(("weights", "metrics", "test"), found, wanted, strict=True):
+            if here != there:
+                differences.append(f"trial {trial}, killed after {moment:.2f} s: {what} differ")
+        print(f"trial {trial}: killed after {moment:.2f} s", flush=True)
+    return kills, differences
+
+
+if __name__ == "__main__":
+    network, dataset, number, *rest = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as place:
+        killed, wrong = trials(network, dataset, int(number), Path(place), rest)
+    print(f"{killed} kills of {number} runs; {len(wrong)} differences")
+    print("\n".join(wrong))
+    sys.exit(bool(wrong))
