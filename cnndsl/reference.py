@@ -85,3 +85,18 @@ def _signature(kind: type[Op]) -> str:
     if kind.examples:
         lines.append("example:  " + kind.examples[0])
     return "\n".join(lines)
+
+
+def markdown() -> str:
+    """The reference as `docs/layers.md` holds it: `cnndsl ops --format markdown`."""
+    lines = [
+        "# Layers, joins, losses and optimizers",
+        "",
+        "Written by `cnndsl ops --format markdown`, from the docstrings.",
+    ]
+    for group, members in entries().items():
+        lines += ["", f"## {group.capitalize()}"]
+        for name, (signature_lines, text) in members.items():
+            lines += ["", f"### {name}", "", "```", signature_lines, "```", ""]
+            lines += [inspect.cleandoc(text)]
+    return "\n".join(lines) + "\n"

@@ -14,13 +14,18 @@ from cnndsl.diagnostics import did_you_mean, error
 Examples:
   cnndsl ops
   cnndsl ops conv
+  cnndsl ops --format markdown > docs/layers.md
 """
 )
 @click.argument("name", required=False)
-def command(name: str | None) -> None:
+@click.option("--format", "form", type=click.Choice(["text", "markdown"]), default="text")
+def command(name: str | None, form: str) -> None:
     """List the layers, joins, losses and optimisers, or explain one of them."""
-    from cnndsl.reference import entries
+    from cnndsl.reference import entries, markdown
 
+    if form == "markdown":
+        click.echo(markdown(), nl=False)
+        return
     known = entries()
     if name is None:
         for group, members in known.items():

@@ -21,7 +21,7 @@ def align(lines: Sequence[Line]) -> None:
     for run in _runs(lines, _is_variant, lambda a, b: True):
         _at_one_column([(line, 2) for line in run])
     for run in _runs(lines, _is_variant, lambda a, b: a.words[3].text == b.words[3].text):
-        _columns([(line, _cells(line, 5)) for line in run], furthest=FURTHEST)
+        _columns([(line, _cells(line, 5)) for line in run], furthest=FURTHEST, to_the_right=False)
     for settings in _frames(lines, lambda line: line.item == "_TRAIN" and line.role == "step"):
         _at_one_column([(line, 1) for line in settings])
     for proofs in _frames(lines, _is_plain_proof):
@@ -204,7 +204,9 @@ def _arrows(run: Sequence[Line], which: range) -> None:
         _at_one_column(at)
 
 
-def _columns(rows: Sequence[tuple[Line, list[Cell]]], *, furthest: int | None) -> bool:
+def _columns(
+    rows: Sequence[tuple[Line, list[Cell]]], *, furthest: int | None, to_the_right: bool = True
+) -> bool:
     """Align cells below one another, numbers to the right; False at a column too ragged for it.
 
     Where a position, a stride and a name meet in a column, it and those behind it stay apart.
@@ -213,7 +215,7 @@ def _columns(rows: Sequence[tuple[Line, list[Cell]]], *, furthest: int | None) -
         having = [(line, cells) for line, cells in rows if column < len(cells)]
         if len({_kind(line, cells[column]) for line, cells in having}) > 1:
             return True
-        numbers = all(_is_number(line, cells[column]) for line, cells in having)
+        numbers = to_the_right and all(_is_number(line, cells[column]) for line, cells in having)
         widths = [_width(line, cells[column]) for line, cells in having]
         if not numbers:
             having = [(line, cells) for line, cells in having if column + 1 < len(cells)]

@@ -1,232 +1,352 @@
-"""Programs for the tests of the language: as examples, and written at random with any layout."""
+"""Random valid programs, as text: a Hypothesis strategy for whichever tests need many networks."""
 
 from __future__ import annotations
 
-import dataclasses
-import random
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from cnndsl.diagnostics import Source, Span
-
-LENET = """
-# LeNet-5
-model lenet(classes = 10) {
-    input 28x28x1
-    conv 6, 5x5, pad=2 -> relu   : 28x28x6
-    maxpool 2x2, /2
-    conv 16, 5x5, pad=0 -> relu  : 10x10x16
-    maxpool 2x2, /2
-    fc 120 -> relu -> fc 84 -> relu
-    fc classes
-}
-
-train lenet {
-    augment   crop 28, flip
-    batch     128
-    optimizer sgd, lr=0.01, momentum=0.9
-}
-
-expect lenet {
-    parameters == 61_706
-    multiply_adds ~ 4.2e5
-    shape of conv2 == 10x10x16
-}
-"""
-
-RESNET = """
-block basic(width, stride = 1) {
-    residual project {
-        conv width, 3x3, /stride -> bn -> relu
-        conv width, 3x3          -> bn
-    }
-    relu
-}
-
-model resnet(unit, depths, classes = 1000) {
-    input 224x224x3
-    conv 64, 7x7, /2 -> bn -> relu
-    maxpool 3x3, /2, pad=1
-    for stage, depth in depths {
-        for i in 0..depth {
-            unit 64 * 2^stage, stride = 2 if stage > 0 and i == 0 else 1
-        }
-    }
-    avgpool global
-    fc classes
-}
-
-model resnet18 = resnet(basic, [2, 2, 2, 2])
-model resnet34 = resnet(basic, [3, 4, 6, 3])
-"""
-
-GRAPHS = """
-use "blocks/se.cnn"
-
-let rows = [
-    [3,  16, relu],
-    [5, 240, hardswish],
-]
-
-block se(reduction = 16) {
-    let c = channels
-    gate { avgpool global -> conv c / reduction, 1x1 -> relu -> conv c, 1x1 -> sigmoid }
-}
-
-block aggregate(mid, out, n = 5) {
-    identity as x[0]
-    for k in 1..n + 1 { conv mid, 3x3 -> bn -> relu as x[k] }
-    concat { for k in 0..n + 1 { | from x[k] } }
-    if out > mid {
-        conv out, 1x1  : 28x28x(2*mid)
-    } else if out == mid {
-        add {
-            | conv [d for s, d in rows if s < 3][0], 1x1
-              relu
-            | identity
-        }
-    } else { relu }
-}
-"""
-
-EXAMPLES = {"lenet": LENET, "resnet": RESNET, "graphs": GRAPHS}
-
-
-def without_spans(node: Any) -> Any:
-    """A node as nested tuples that say everything except where it stands."""
-    if isinstance(node, tuple):
-        return tuple(without_spans(item) for item in node)
-    if not dataclasses.is_dataclass(node) or isinstance(node, type):
-        return (type(node).__name__, node)
-    fields = [getattr(node, field.name) for field in dataclasses.fields(node)]
-    kept = [without_spans(f) for f in fields if not isinstance(f, Source | Span)]
-    return (type(node).__name__, *kept)
-
-
-# Random programs ---------------------------------------------------------------------------------
-#
-# A program is first written with marks in the places where its layout is free: `·` any number of
-# spaces, `•` at least one, `¶` a place where a line may break, `;` the end of a step or an item,
-# and `&` the end of a step in a branch. Layout then fills them in.
-
-NAMES = st.sampled_from("a b width conv relu bn x h stage se unit d2 hard_swish".split())
-NUMBERS = st.sampled_from("0 1 7 64 62_378 0.5 5e-4 1.135e9 3x3 1x7 224x224x3".split())
-WORDS = st.one_of(NAMES, NUMBERS, st.sampled_from(["true", "false", '"a b # c"']))
-SIGNS = st.sampled_from("+ - * / % ^ == != < <= > >= ..".split() + ["•and•", "•or•"])
-
-
-def _grouped(operands: list[str], sign: str) -> str:
-    return f"(·{operands[0]}·)·{sign}·(·{operands[1]}·)"
-
-
-def _joined(inner: st.SearchStrategy[str], separator: str, most: int = 3) -> st.SearchStrategy[str]:
-    return st.lists(inner, min_size=1, max_size=most).map(separator.join)
-
-
-def _deeper(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    two = st.lists(inner, min_size=2, max_size=2)
-    listed = _joined(inner, "·,·¶")
-    comma = st.sampled_from(["", "·,"])
-    return st.one_of(
-        st.builds(_grouped, two, SIGNS),
-        st.builds("{}·*·{}".format, st.sampled_from(["4", "0.5", "k"]), NAMES),
-        st.builds("{}·^·{}·-·1".format, NAMES, NAMES),
-        st.builds("-·{}".format, NAMES),
-        st.builds("(·not•{}·)".format, inner),
-        st.builds("(·{}•if•{}•else•{}·)".format, inner, NAMES, inner),
-        st.builds("[·¶{}{}·¶]".format, listed, comma),
-        st.builds("[·{}•¶for•{}•in•{}•¶if•{}·]".format, inner, NAMES, NAMES, NAMES),
-        st.builds("max·(·¶{}{}·¶)".format, listed, comma),
-        st.builds("{}·[·{}·]".format, NAMES, inner),
-    )
-
-
-VALUES = st.recursive(WORDS, _deeper, max_leaves=6)
-ARGUMENTS = st.one_of(
-    VALUES, st.builds("{}·=·{}".format, NAMES, VALUES), st.builds("/·{}".format, VALUES)
+ACTIVATIONS = (
+    "relu",
+    "relu6",
+    "leaky_relu 0.1",
+    "sigmoid",
+    "tanh",
+    "silu",
+    "gelu",
+    "hardswish",
+    "hardsigmoid",
+    "softmax",
 )
-BINDINGS = st.one_of(
-    st.just(""), st.builds("•as•{}".format, NAMES), st.builds("•as•x·[·{}·]".format, VALUES)
-)
-CLAIMS = st.sampled_from(["", "", "·:·3x3x64", "·:·28x28x(·2·*·width·)", "·:·3x3xwidth", "·:·10"])
+MOST_CHANNELS = 24
 
 
-def _layers(bodies: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    arguments = st.one_of(st.just(""), _joined(ARGUMENTS, "·,·").map("•{}".format))
-    return st.builds("{}{}{}{}{}".format, NAMES, arguments, bodies, BINDINGS, CLAIMS)
+@dataclass(frozen=True)
+class Flow:
+    """What flows: a map, or with extent None a vector; and the product of the strides before it."""
+
+    extent: tuple[int, int] | None
+    channels: int
+    jump: Fraction = Fraction(1)
+
+    def joins(self, other: Flow) -> bool:
+        """Whether `concat` takes both."""
+        return self.extent == other.extent and self.jump == other.jump
 
 
-SIMPLE = st.one_of(
-    _layers(st.just("")),
-    st.builds("from•{}{}{}".format, NAMES, BINDINGS, CLAIMS),
-    st.builds("let•{}·=·{}".format, NAMES, VALUES),
-)
+@dataclass
+class Writer:
+    """Writes steps that fit the value that flows, which is `flow`."""
+
+    draw: st.DrawFn
+    flow: Flow
+    names: int = 0
+    blocks: list[str] = field(default_factory=list)
+    visible: list[tuple[str, Flow]] = field(default_factory=list)
+
+    # Choices -------------------------------------------------------------------------------------
+
+    def choose(self, *options: str) -> str:
+        return self.draw(st.sampled_from(options))
+
+    def number(self, low: int, high: int) -> int:
+        return self.draw(st.integers(low, high))
+
+    def chance(self) -> bool:
+        return self.draw(st.booleans())
+
+    def new_name(self, stem: str) -> str:
+        self.names += 1
+        return f"{stem}_{self.names}"
+
+    # Bodies --------------------------------------------------------------------------------------
+
+    def chain(self, steps: int, depth: int, *, keep: bool) -> list[str]:
+        """Some steps; with `keep` they leave extent and jump as they were."""
+        return [self.step(depth, keep=keep) for _ in range(steps)]
+
+    def scoped(self, write: Callable[[], list[str]]) -> list[str]:
+        """Steps within braces, whose names nobody sees afterwards."""
+        before = list(self.visible)
+        lines = write()
+        self.visible = before
+        return lines
+
+    def branch(self, depth: int, *, channels: int | None = None) -> list[str]:
+        """A few steps that keep the extent, and leave a number of channels if one is given."""
+        lines = self.scoped(lambda: self.chain(self.number(0, 2), depth - 1, keep=True))
+        if channels is not None and self.flow.channels != channels:
+            lines.append(self.to_channels(channels))
+        return lines or ["identity"]
+
+    def to_channels(self, channels: int) -> str:
+        self.flow = replace(self.flow, channels=channels)
+        return f"conv {channels}, 1x1" if self.flow.extent else f"fc {channels}"
+
+    # Steps ---------------------------------------------------------------------------------------
+
+    def step(self, depth: int, *, keep: bool) -> str:
+        simple = [self.convolution, self.simple, self.normalization, self.channel_mover]
+        nested = [
+            self.join, self.residual, self.dense, self.gate, self.loop, self.choice, self.tower,
+            self.restart, self.call, self.aux,
+        ]  # fmt: skip
+        reshaping = [self.pool, self.strided, self.mover, self.projection, self.vector]
+        kinds = simple + (nested if depth > 0 else []) + ([] if keep else reshaping)
+        text = self.draw(st.sampled_from(kinds))(depth)
+        if self.number(0, 4) == 0 and "\n" not in text and text[-1] != "}":
+            name = self.new_name("v")
+            self.visible.append((name, self.flow))
+            text += f" as {name}"
+        return text
+
+    def convolution(self, depth: int) -> str:
+        if self.flow.extent is None:
+            return self.to_channels(self.number(1, 8))
+        options = self.choose("", "", ", bias=true", ", bias=false")
+        kernel = self.choose("1x1", "3x3", "1x3")
+        if kernel != "1x1":
+            options += self.choose("", "", ", dilation=2")
+        if self.chance() and self.flow.channels <= MOST_CHANNELS // 2:
+            times = self.number(1, 2)
+            self.flow = replace(self.flow, channels=self.flow.channels * times)
+            return f"dwconv {kernel}{options}" + (f", multiplier={times}" if times > 1 else "")
+        channels = self.number(1, 8)
+        if self.flow.channels % 2 == 0 and channels % 2 == 0:
+            options += self.choose("", ", groups=2")
+        self.flow = replace(self.flow, channels=channels)
+        return f"conv {channels}, {kernel}{options}" + self.choose("", " -> bn", " -> bn -> relu")
+
+    def simple(self, depth: int) -> str:
+        return self.choose(
+            *ACTIVATIONS, "identity", "dropout", "dropout 0.25", "drop_path 0.2", "scale init=0.5"
+        )
+
+    def normalization(self, depth: int) -> str:
+        groups = 2 if self.flow.channels % 2 == 0 else 1
+        return self.choose(
+            "bn", "bn epsilon=1e-3, momentum=0.99", "layernorm", f"groupnorm {groups}", "lrn 3"
+        )
+
+    def channel_mover(self, depth: int) -> str:
+        channels = self.flow.channels
+        if channels % 2 == 0 and self.chance():
+            return "shuffle 2"
+        if channels == 1:
+            return "identity"
+        first = self.number(0, channels - 2)
+        last = self.number(first + 1, channels)
+        self.flow = replace(self.flow, channels=last - first)
+        return f"slice {first}..{last}"
+
+    def pool(self, depth: int) -> str:
+        if self.flow.extent is None:
+            return "relu"
+        kind = self.choose("maxpool", "avgpool")
+        if self.number(0, 5) == 0:
+            self.flow = replace(self.flow, extent=(1, 1))
+            return f"{kind} global"
+        if min(self.flow.extent) < 3:
+            return f"{kind} 3x3, /1, pad=1"
+        height, width = self.flow.extent
+        jump = self.flow.jump * 2
+        same, ceil = self.choose("pad=same", "ceil=true", "plain"), 0
+        if same == "pad=same":
+            extent, options = (-(-height // 2), -(-width // 2)), ", pad=same"
+        else:
+            ceil, options = (1, ", ceil=true") if same == "ceil=true" else (0, "")
+            extent = ((height - 2 + ceil) // 2, (width - 2 + ceil) // 2)
+            options = options if kind == "maxpool" else options
+            extent = (
+                extent[0] + (0 if ceil else height % 2),
+                extent[1] + (0 if ceil else width % 2),
+            )
+            extent = tuple(_pooled(n, ceil) for n in (height, width))  # type: ignore[assignment]
+        self.flow = replace(self.flow, extent=extent, jump=jump)
+        return f"{kind} 3x3, /2{options}"
+
+    def strided(self, depth: int) -> str:
+        if self.flow.extent is None:
+            return "tanh"
+        channels = self.number(1, 8)
+        extent = tuple(-(-n // 2) for n in self.flow.extent)
+        self.flow = Flow(extent, channels, self.flow.jump * 2)  # type: ignore[arg-type]
+        return f"conv {channels}, 3x3, /2" + self.choose("", " -> bn")
+
+    def mover(self, depth: int) -> str:
+        if self.flow.extent is None:
+            return "flatten"
+        height, width = self.flow.extent
+        kind = self.choose("pad", "top", "crop", "upsample")
+        if kind == "crop" and min(height, width) > 3:
+            self.flow = replace(self.flow, extent=(height - 2, width - 2))
+            return "crop 1"
+        if kind == "top":
+            channels = self.flow.channels + 1
+            self.flow = replace(self.flow, extent=(height + 1, width), channels=channels)
+            return "pad top=1, channels=1"
+        if kind == "upsample" and height * width < 64:
+            flow = replace(self.flow, extent=(2 * height, 2 * width))
+            self.flow = replace(flow, jump=self.flow.jump / 2)
+            return "upsample 2"
+        self.flow = replace(self.flow, extent=(height + 2, width + 2))
+        return "pad 1"
+
+    def vector(self, depth: int) -> str:
+        if self.number(0, 3) or self.flow.extent is None:
+            return "relu"
+        self.flow = replace(self.flow, extent=None, channels=self.number(1, 8))
+        return f"fc {self.flow.channels}" + self.choose("", ", bias=false")
+
+    # Joins ---------------------------------------------------------------------------------------
+
+    def join(self, depth: int) -> str:
+        start = self.flow
+        kind = self.choose("concat", "add", "mul")
+        channels = None if kind == "concat" else start.channels
+        total = 0
+        branches = []
+        for _ in range(self.number(1, 3)):
+            self.flow = start
+            fitting = [name for name, flow in self.visible if flow == start]
+            if fitting and self.chance():
+                lines = [f"from {self.draw(st.sampled_from(fitting))}"]
+            else:
+                lines = self.branch(depth, channels=channels)
+            total += self.flow.channels
+            branches.append("| " + "\n  ".join(lines))
+        self.flow = replace(start, channels=total if kind == "concat" else start.channels)
+        text = f"{kind} {{\n" + "\n".join(branches) + "\n}"
+        return text + self.narrow()
+
+    def narrow(self) -> str:
+        """Fewer channels again where there are many."""
+        return f"\n{self.to_channels(4)}" if self.flow.channels > MOST_CHANNELS else ""
+
+    def residual(self, depth: int) -> str:
+        start = self.flow
+        mode = self.choose("", "", "drop=0.1", "if_same", "if_same, drop=0.2")
+        body = self.branch(depth, channels=None if mode.startswith("if") else start.channels)
+        return f"residual {mode} {{\n" + "\n".join(body) + "\n}"
+
+    def projection(self, depth: int) -> str:
+        """`residual project` and `residual pad`, whose bodies may halve the extent."""
+        if self.flow.extent is None:
+            return "sigmoid"
+        mode = self.choose("project", "pad")
+        stride = self.number(1, 2)
+        channels = self.flow.channels + self.number(0, 3)
+        extent = tuple(-(-n // stride) for n in self.flow.extent)
+        self.flow = Flow(extent, channels, self.flow.jump * stride)  # type: ignore[arg-type]
+        drop = self.choose("", ", drop=0.3")
+        body = [f"conv {channels}, 3x3, /{stride} -> bn -> relu", f"conv {channels}, 3x3 -> bn"]
+        return f"residual {mode}{drop} {{\n" + "\n".join(body) + "\n}" + self.narrow()
+
+    def dense(self, depth: int) -> str:
+        if self.flow.extent is None or self.flow.channels > MOST_CHANNELS // 2:
+            return "relu"
+        growth, times = self.number(1, 3), self.number(0, 3)
+        before = self.flow
+        body = self.scoped(lambda: [self.normalization(0), self.choose(*ACTIVATIONS)])
+        self.flow = replace(before, channels=before.channels + growth * times)
+        lines = [*body, f"conv {growth}, 3x3"]
+        return f"dense {times} {{ " + " -> ".join(lines) + " }" + self.narrow()
+
+    def gate(self, depth: int) -> str:
+        start = self.flow
+        if start.extent is None or self.chance():
+            body = self.branch(depth, channels=start.channels)
+        else:
+            squeeze = self.choose("maxpool global", "avgpool global")
+            body = [squeeze, self.choose(f"conv {start.channels}, 1x1", f"fc {start.channels}")]
+        self.flow = start
+        return "gate {\n" + "\n".join([*body, "sigmoid"]) + "\n}"
+
+    def aux(self, depth: int) -> str:
+        start, weight = self.flow, self.choose("0.3", "0.4", "1")
+        body = self.scoped(lambda: self.chain(self.number(0, 2), 0, keep=False))
+        self.flow = start
+        return f"aux {weight} {{\n" + "\n".join([*body, "fc 3"]) + "\n}"
+
+    # Names, loops, blocks ------------------------------------------------------------------------
+
+    def restart(self, depth: int) -> str:
+        """`from`: what flowed before may be a dead end now, or a branch of a later join."""
+        fitting = [name for name, flow in self.visible if flow.joins(self.flow)]
+        if not fitting:
+            return "identity"
+        name = self.draw(st.sampled_from(fitting))
+        here = self.new_name("w")
+        other = next(flow for known, flow in self.visible if known == name)
+        if self.chance():
+            self.flow = other
+            return f"from {name}"
+        self.flow = replace(self.flow, channels=self.flow.channels + other.channels)
+        return f"identity as {here}\nconcat {{ | from {here} | from {name} }}" + self.narrow()
+
+    def tower(self, depth: int) -> str:
+        """A family of values by index, all of which meet."""
+        if self.flow.extent is None:
+            return "silu"
+        name, count, width = self.new_name("x"), self.number(1, 3), self.number(1, 4)
+        self.flow = replace(self.flow, channels=self.flow.channels + count * width)
+        return (
+            f"identity as {name}[0]\n"
+            f"for k in 1..{count + 1} {{ conv {width}, 3x3 -> relu as {name}[k] }}\n"
+            f"concat {{ for k in 0..{count + 1} {{ | from {name}[k] }} }}" + self.narrow()
+        )
+
+    def loop(self, depth: int) -> str:
+        channels, times = self.flow.channels, self.number(0, 3)
+        start, before = self.flow, list(self.visible)
+        self.visible = []
+        body = self.branch(depth, channels=channels)
+        self.visible = before
+        self.flow = start
+        index = self.choose("i", "stage")
+        return f"for {index} in 0..{times} {{\n" + "\n".join(body) + "\n}"
+
+    def choice(self, depth: int) -> str:
+        holds = self.chance()
+        condition = f"channels {'==' if holds else '!='} {self.flow.channels}"
+        body = self.branch(depth)
+        taken, other = "\n".join(body), "softmax"
+        first, second = (taken, other) if holds else (other, taken)
+        return f"if {condition} {{\n{first}\n}} else {{\n{second}\n}}"
+
+    def call(self, depth: int) -> str:
+        if self.flow.extent is None:
+            return "gelu"
+        if not self.blocks:
+            self.blocks.append(
+                "block unit(width, act, reduction = 1) {\n"
+                "    let c = channels\n"
+                "    conv width, 3x3 -> bn -> act as inner\n"
+                "    residual { conv width, 1x1 -> gate { avgpool global -> fc width } }\n"
+                "    concat { | identity | from inner | conv c, 1x1 -> act }\n"
+                "}"
+            )
+        width, act = self.number(1, 4), self.choose("relu", "hardswish")
+        self.flow = replace(self.flow, channels=2 * width + self.flow.channels)
+        return f"unit {width}, {act}" + self.narrow()
 
 
-def _compound(steps: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    chains = _joined(steps, "·->·")
-    straight = _joined(chains, ";").map("·{{·{}·}}".format)
-    branches = _joined(_joined(chains, "&").map("|·{}".format), "·¶", 3).map("·{{·¶{}·¶}}".format)
-    bodies = st.one_of(st.just("·{·}"), straight, branches)
-    return st.one_of(
-        _layers(bodies),
-        st.builds("for•{}•in•{}{}".format, NAMES, VALUES, bodies),
-        st.builds("if•{}{}".format, VALUES, bodies),
-        st.builds("if•{}{}·else•if•{}{}·else{}".format, VALUES, bodies, VALUES, bodies, bodies),
-    )
+def _pooled(extent: int, ceil: int) -> int:
+    """What a window of 3 at stride 2 leaves."""
+    out = (extent - 3 + (1 if ceil else 0)) // 2 + 1
+    return out - 1 if ceil and (out - 1) * 2 >= extent else out
 
 
-STEPS = st.recursive(SIMPLE, _compound, max_leaves=5)
-BODIES = _joined(_joined(STEPS, "·->·"), ";").map("·{{·{}·}}".format)
-PARAMETERS = st.one_of(NAMES, st.builds("{}·=·{}".format, NAMES, VALUES))
-HEADS = st.one_of(st.just(""), _joined(PARAMETERS, "·,·¶").map("·(·¶{}·¶)".format))
-SETTINGS = st.one_of(VALUES, st.builds("{}·=·{}".format, NAMES, VALUES), st.just("crop•227"))
-PROOFS = st.sampled_from(["a·==·3", "depth·~·1.5e3", "shape•of•a.0.b·==·3x3x4", "field•of•x·<·-·2"])
-ITEMS = st.one_of(
-    st.just('use•"blocks/se.cnn"'),
-    st.builds("let•{}·=·{}".format, NAMES, VALUES),
-    st.builds("block•{}{}{}".format, NAMES, HEADS, BODIES),
-    st.builds("model•{}{}{}".format, NAMES, HEADS, BODIES),
-    st.builds("model•{}·=·net·(·{}·)".format, NAMES, _joined(PARAMETERS, "·,·¶")),
-    st.builds(
-        "train•net·{{·{}·}}".format,
-        _joined(st.builds("{}•{}".format, NAMES, _joined(SETTINGS, "·,·")), ";"),
-    ),
-    st.builds("expect•net·{{·{}·}}".format, _joined(PROOFS, ";")),
-)
-
-
-def fill(text: str, breaks: random.Random, blanks: random.Random) -> str:
-    """The text with its marks filled in: with line ends, blank lines and comments by `breaks`,
-    with spaces by `blanks`."""
-    filled = []
-    quoted = False
-    for mark in text:
-        quoted ^= mark == '"'
-        filled.append(mark if quoted else _filling(mark, breaks, blanks))
-    return "".join(filled)
-
-
-_ENDS = ["\n", "\n", "\n\n", "\n\n\n", " # note\n", "\n  # a line\n", "\n\n# one\n\n# two\n"]
-
-
-def _filling(mark: str, breaks: random.Random, blanks: random.Random) -> str:
-    if mark == "·":
-        return " " * blanks.choice([0, 1, 1, 3])
-    if mark == "•":
-        return " " * blanks.choice([1, 1, 4])
-    if mark == ";":
-        return breaks.choice(_ENDS) + " " * blanks.choice([0, 4, 9])
-    if mark == "&":
-        return breaks.choice(_ENDS) + " " * blanks.choice([90, 94])
-    if mark == "¶":
-        return breaks.choice(["", "", "", *_ENDS]) + " " * blanks.choice([1, 2])
-    return mark
-
-
-#: Programs with their layout still open, and programs and expressions with a random one.
-OPEN_PROGRAMS = st.lists(ITEMS, max_size=4).map(lambda items: ";".join([*items, ""]))
-_CHANCE = st.randoms(use_true_random=False)
-PROGRAMS = st.builds(fill, OPEN_PROGRAMS, _CHANCE, _CHANCE)
-EXPRESSIONS = st.builds(fill, VALUES, _CHANCE, _CHANCE)
+@st.composite
+def programs(draw: st.DrawFn, most_steps: int = 8, depth: int = 2) -> str:
+    """The text of a file with one valid model, called `random`."""
+    extent = (draw(st.integers(3, 9)), draw(st.integers(3, 9)))
+    flow = Flow(extent, draw(st.integers(1, 4)))
+    if draw(st.integers(0, 5)) == 0:
+        flow = Flow(None, draw(st.integers(1, 6)))
+    writer = Writer(draw, flow)
+    shape = "x".join(map(str, (*(flow.extent or ()), flow.channels)))
+    body = writer.chain(draw(st.integers(0, most_steps)), depth, keep=False)
+    return "\n".join([*writer.blocks, "model random {", f"input {shape}", *body, "}", ""])

@@ -1,4 +1,4 @@
-"""Kernels of convolutions: strided windows and BLAS, a chunk of images at a time."""
+"""Kernels of convolutions: unfolded windows and BLAS, a chunk of images at a time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cnndsl.backends.numpy import depthwise
+from cnndsl.backends.numpy.channels import Channels
 from cnndsl.graph.types import ITEM_BYTES, Type
 from cnndsl.ops.conv import BiasGradient, Conv, ConvInputGradient, ConvWeightGradient
 from cnndsl.ops.geometry import Pads
@@ -135,8 +137,10 @@ def _group_matrix(weight: Array, groups: int) -> Array:
 
 
 def conv(op: Conv, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+    if op.is_depthwise(inputs[0]):
+        return depthwise.depthwise(op, inputs, outputs)
     geometry = Geometry.of(op, inputs[0], outputs[0])
-    depthwise = op.groups == geometry.x[3] > 1
+    channels = Channels.of(outputs[0])
 
     def run(x: Array, weight: Array, *rest: Array) -> None:
         bias = rest[0] if len(inputs) == 3 else None
@@ -145,8 +149,6 @@ def conv(op: Conv, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kerne
         filters = y.shape[-1]
         if geometry.pointwise and op.groups == 1:
             np.matmul(x.reshape(-1, x.shape[-1]), _matrix(weight), out=y.reshape(-1, filters))
-        elif depthwise:
-            _depthwise(x, weight, y, padded)
         elif op.groups == 1:
             matrix = _matrix(weight)
             for part in geometry.chunks():
@@ -159,20 +161,9 @@ def conv(op: Conv, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kerne
                 grouped = _per_group(geometry.unfold(x[part], padded, windows), op.groups)
                 y[part] = np.matmul(grouped, matrix).transpose(1, 0, 2).reshape(y[part].shape)
         if bias is not None:
-            np.add(y, bias, out=y)
-
-    def _depthwise(x: Array, weight: Array, y: Array, padded: Array) -> None:
-        multiplier = op.filters // op.groups
-        for part in geometry.chunks():
-            source = geometry.pad(x[part], padded)
-            target = y[part].reshape(*y[part].shape[:3], op.groups, multiplier)
-            for index, (row, column) in enumerate(geometry.tap_pairs()):
-                factor = weight[:, 0, row, column].reshape(op.groups, multiplier)
-                term = geometry.tap(source, row, column)[..., None] * factor
-                if index:
-                    target += term
-                else:
-                    target[...] = term
+            along = channels.along(bias)
+            for (rows,) in channels.parts((), y):
+                np.add(rows, along, out=rows)
 
     return Kernel(run, workspace=geometry.workspace)
 
@@ -181,8 +172,9 @@ def conv_input_gradient(
     op: ConvInputGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
     conv = op.conv
+    if conv.is_depthwise(outputs[0]):
+        return depthwise.input_gradient(op, inputs, outputs)
     geometry = Geometry.of(conv, outputs[0], inputs[1])
-    depthwise = conv.groups == geometry.x[3] > 1
 
     def run(weight: Array, dy: Array, dx: Array, scratch: Array) -> None:
         channels, filters = dx.shape[-1], dy.shape[-1]
@@ -203,15 +195,6 @@ def conv_input_gradient(
 
     def _spread(weight: Array, dy: Array, windows: Array) -> Any:
         """A function of a tap: what each output position gives back to the element it read there."""
-        if depthwise:
-            multiplier = conv.filters // conv.groups
-            parts = dy.reshape(*dy.shape[:3], conv.groups, multiplier)
-
-            def of_depthwise(row: int, column: int) -> Array:
-                factor = weight[:, 0, row, column].reshape(conv.groups, multiplier)
-                return (parts * factor).sum(-1)
-
-            return of_depthwise
         target = windows[: len(dy)]
         if conv.groups == 1:
             matrix = _matrix(weight).T
@@ -233,8 +216,9 @@ def conv_weight_gradient(
     op: ConvWeightGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
     conv = op.conv
+    if conv.is_depthwise(inputs[0]):
+        return depthwise.weight_gradient(op, inputs, outputs)
     geometry = Geometry.of(conv, inputs[0], inputs[1])
-    depthwise = conv.groups == geometry.x[3] > 1
 
     def run(x: Array, dy: Array, dw: Array, scratch: Array) -> None:
         filters, inner, height, width = dw.shape
@@ -245,13 +229,6 @@ def conv_weight_gradient(
             return
         dw.fill(0)
         for part in geometry.chunks():
-            if depthwise:
-                source = geometry.pad(x[part], padded)
-                grads = dy[part].reshape(*dy[part].shape[:3], conv.groups, -1)
-                for row, column in geometry.tap_pairs():
-                    read = geometry.tap(source, row, column)
-                    dw[:, 0, row, column] += np.einsum("nhwc,nhwcm->cm", read, grads).reshape(-1)
-                continue
             unfolded = geometry.unfold(x[part], padded, windows)
             flat = dy[part].reshape(-1, filters)
             if conv.groups == 1:
@@ -268,8 +245,13 @@ def conv_weight_gradient(
 
 
 def bias_gradient(op: BiasGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+    channels = Channels.of(inputs[0])
+
     def run(dy: Array, db: Array) -> None:
-        np.sum(dy.reshape(-1, dy.shape[-1]), axis=0, out=db)
+        sums = channels.sums()
+        for (rows,) in channels.parts((), dy):
+            channels.add(sums, rows)
+        db[...] = channels.total(sums)
 
     return Kernel(run)
 

@@ -1,4 +1,4 @@
-"""Kernels of depthwise convolutions: one multiplication and addition a tap, a band at a time."""
+"""Kernels of depthwise convolutions: one pass a tap, a band of rows at a time."""
 
 from __future__ import annotations
 
@@ -170,7 +170,11 @@ def input_gradient(
                     place = bands.read(target, band, row, column)
                     np.multiply(grads, factors[tap], out=product)
                     np.add(place, product, out=place)
-            np.sum(bands.inside(target), axis=-1, out=dx[part])
+            copies = bands.inside(target)
+            if copies.shape[-1] == 1:
+                np.copyto(dx[part], copies[..., 0])
+            else:
+                np.sum(copies, axis=-1, out=dx[part])
 
     return Kernel(run, workspace=bands.workspace)
 
@@ -179,19 +183,17 @@ def weight_gradient(
     op: ConvWeightGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
     bands = Bands.of(op.conv, inputs[0], inputs[1])
+    letters = "nhr,nhr->r" if op.conv.stride == 1 else "nhwc,nhwc->c"
 
     def run(x: Array, dy: Array, dw: Array, scratch: Array) -> None:
-        padded, spare = bands.split(scratch)
+        padded, _ = bands.split(scratch)
         total = np.zeros((op.conv.kernel[0] * op.conv.kernel[1], bands.filters))
         for part in bands.parts():
             source = bands.pad(x[part], padded)
             for band in bands.bands():
                 grads = bands.like_read(dy[part, band])
-                product = bands.like_read(spare[: len(source), : band.stop - band.start])
                 for tap, row, column in bands.taps():
-                    np.multiply(bands.read(source, band, row, column), grads, out=product)
-                    rows = product.reshape(-1, bands.row)
-                    sums = np.ones(len(rows), rows.dtype) @ rows
+                    sums = np.einsum(letters, bands.read(source, band, row, column), grads)
                     total[tap] += sums.reshape(-1, bands.filters).sum(axis=0)
         dw[...] = total.T.reshape(dw.shape)
 
