@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,7 @@ from cnndsl.diagnostics import CnndslError, Diagnostic, render_all, to_json
 
 if TYPE_CHECKING:
     from cnndsl.frontend.elaborate import Network
+    from cnndsl.frontend.library import Module
 
 
 @click.command(
@@ -67,6 +68,28 @@ def command(
     return status
 
 
+def diagnose(
+    module: Module, name: str | None = None, **options: Any
+) -> tuple[list[Diagnostic], list[Network]]:
+    """All that is wrong with a model, or with a file's models, in the order of the file.
+
+    `options` are those of `cnndsl.compile.check`. Returns the networks that elaborated, too.
+    """
+    from cnndsl.compile import check
+
+    found, networks = check(module, name, **options)
+    found += _recipe_mistakes(networks)
+    return sorted(found, key=lambda d: _place(module, d)), networks
+
+
+def _place(module: Module, diagnostic: Diagnostic) -> tuple[bool, str, int]:
+    """What orders diagnostics: those of other files come last."""
+    span = diagnostic.span
+    if span is None:
+        return (False, "", -1)
+    return (span.source is not module.source, span.source.name, span.start)
+
+
 def _recipe_mistakes(networks: list[Network]) -> list[Diagnostic]:
     """The mistakes of the networks' `train` sections, each section's once."""
     from cnndsl.training.recipe import recipe_of
@@ -91,12 +114,11 @@ def _check(
     max_nodes: int | None,
     max_steps: int | None,
 ) -> tuple[list[Diagnostic], list[str]]:
-    from cnndsl.compile import check
     from cnndsl.graph import analysis
 
     reference = find_model(model)
     module = reference.module()
-    diagnostics, networks = check(
+    diagnostics, networks = diagnose(
         module,
         reference.name,
         parameters=parse_settings(settings),
@@ -104,7 +126,6 @@ def _check(
         limits=parse_limits(max_nodes, max_steps),
         lints=lint,
     )
-    diagnostics += _recipe_mistakes(networks)
     if any(d.severity == "error" for d in diagnostics):
         return diagnostics, []
     lines = []

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnndsl.data.dataset import Progress
-from cnndsl.data.transfer import Part, Refused, TooSlow, Unreachable, transfer
-from cnndsl.diagnostics import CnndslError, error
+from cnndsl.data.transfer import Changed, Part, Refused, TooSlow, Unreachable, transfer
+from cnndsl.diagnostics import error
 
 #: How often a mirror is asked again while each answer brings bytes.
 CONTINUATIONS = 100
@@ -78,7 +78,7 @@ def fetch(
                 return target
             own = "" if alone else f".{os.getpid()}"
             part = Part(folder / f"{file_name}{own}.part")
-            download = _Download(part, digest, size, progress, patience or Patience())
+            download = _Download(file_name, part, digest, size, progress, patience or Patience())
             download.run([f"{mirror.rstrip('/')}/{file_name}" for mirror in mirrors])
             part.become(target)
             return target
@@ -95,12 +95,14 @@ class _Download:
 
     def __init__(
         self,
+        name: str,
         part: Part,
         digest: str,
         size: int | None,
         progress: Progress | None,
         patience: Patience,
     ) -> None:
+        self._name = name
         self._part = part
         self._algorithm, _, self._expected = digest.partition(":")
         self._size = size
@@ -125,7 +127,13 @@ class _Download:
                     self._reasons[url] = str(problem)
                     alive.remove(url)
             alive.sort(key=lambda url: -self._rates.get(url, 0.0))
-        raise self._failure(urls)
+        reasons = "".join(f"\n    {url}: {self._reasons[url]}" for url in dict.fromkeys(urls))
+        raise error(
+            "D0409",
+            f"{self._name} could not be downloaded from any mirror:{reasons or ' there is none'}",
+            help="get the file by other means and pass its folder as `--data-dir FOLDER`, or name "
+            "other mirrors in the environment variable CNNDSL_MIRRORS",
+        )
 
     def _from(self, url: str, rate: float) -> bool:
         """Whether the file is whole and right now; raises Refused if asking again is of no use."""
@@ -146,6 +154,9 @@ class _Download:
                 self._reasons[url] = str(problem)
                 self._rates[url] = problem.rate
                 return False
+            except Changed:
+                self._reasons[url] = "it has another version of the file now"
+                continue
             except Unreachable as problem:
                 self._reasons[url] = str(problem)
                 if self._part.size <= before:
@@ -164,16 +175,6 @@ class _Download:
     def _right(self) -> bool:
         with self._part.path.open("rb") as file:
             return hashlib.file_digest(file, self._algorithm).hexdigest() == self._expected.lower()
-
-    def _failure(self, urls: list[str]) -> CnndslError:
-        name = urls[0].rsplit("/", 1)[-1] if urls else "the file"
-        reasons = "".join(f"\n    {url}: {self._reasons[url]}" for url in dict.fromkeys(urls))
-        return error(
-            "D0409",
-            f"{name} could not be downloaded from any mirror:{reasons or ' there is none'}",
-            help="get the file by other means and pass its folder as `--data-dir FOLDER`, or name "
-            "other mirrors in the environment variable CNNDSL_MIRRORS; what has come so far is kept",
-        )
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from cnndsl.diagnostics import CnndslError, error
 TEST_FRACTION = 0.2
 SPLIT_NAMES = ("x_train", "y_train", "x_test", "y_test")
 WHOLE_NAMES = ("images", "labels")
+#: What zipfile, zlib and NumPy raise for a file that is damaged, encrypted or too large.
+DAMAGE = (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 ARRAYS = f"a data set has the arrays {', '.join(SPLIT_NAMES)}, or {' and '.join(WHOLE_NAMES)}"
 
 
@@ -28,7 +30,7 @@ def load_npz(request: Request) -> Dataset:
     (N, H, W, C), bytes or floats in 0..1; labels are integers from zero.
     """
     path = Path(request.argument).expanduser()
-    arrays = _read(path)
+    arrays, found = _read(path)
     if all(name in arrays for name in SPLIT_NAMES):
         train = _split(path, arrays, "x_train", "y_train")
         test = _split(path, arrays, "x_test", "y_test")
@@ -45,8 +47,8 @@ def load_npz(request: Request) -> Dataset:
         if not len(test):
             raise error("D0407", f"{path}: no class has the two images that a test split needs")
     else:
-        found = ", ".join(f"`{name}`" for name in arrays) or "nothing"
-        raise error("D0405", f"{path} holds {found}", help=ARRAYS)
+        held_names = ", ".join(f"`{name}`" for name in found) or "nothing"
+        raise error("D0405", f"{path} holds {held_names}", help=ARRAYS)
     names = _class_names(path, arrays.get("class_names"), train.labels, test.labels)
     mean, std = channel_statistics(train.images)
     return Dataset(path.stem, train, test, names, mean, std)
@@ -56,21 +58,21 @@ def _shape(images: np.ndarray) -> str:
     return "x".join(map(str, images.shape[1:]))
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays that count of a file, by name."""
+def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays of a file that count, by name, and the names of all."""
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise error("D0404", f"{path} is a single array, an .npy file", help=ARRAYS)
             wanted = (*SPLIT_NAMES, *WHOLE_NAMES, "class_names")
-            names = [name for name in archive.files if name in wanted] or archive.files
-            return {name: _member(path, archive, name) for name in names}
+            names = [name for name in archive.files if name in wanted]
+            return {name: _member(path, archive, name) for name in names}, archive.files
     except FileNotFoundError:
         raise error("D0403", f"there is no file {path}") from None
     except CnndslError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as problem:
+    except DAMAGE as problem:
         reason = str(problem)
         if "allow_pickle" in reason or "pickled" in reason:
             reason = "it is not in NumPy's format"
@@ -83,15 +85,17 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 def _member(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
     try:
-        array: np.ndarray = archive[name]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+        array: object = archive[name]
+    except DAMAGE as problem:
         if "Object arrays" in str(problem):
             raise error(
                 "D0404",
                 f"{path}: `{name}` holds Python objects, which are not read: they could run code",
                 help="save it as numbers, e.g. `.astype('uint8')`; images must be of one extent",
             ) from None
-        raise error("D0404", f"{path}: `{name}` is damaged: {problem}") from None
+        raise error("D0404", f"{path}: `{name}` cannot be read: {problem}") from None
+    if not isinstance(array, np.ndarray):
+        raise error("D0404", f"{path}: `{name}` is not an array")
     return array
 
 
@@ -155,8 +159,12 @@ def _labels(what: str, labels: np.ndarray) -> np.ndarray:
         )
     if len(labels) and int(labels.min()) < 0:
         raise error("D0407", f"{what} holds {labels.min()}", help="labels are integers from zero")
-    if len(labels) and int(labels.max()) >= 2**31:
-        raise error("D0407", f"{what} holds {labels.max()}", help="labels number the classes")
+    if len(labels) and int(labels.max()) >= 2**16:
+        raise error(
+            "D0407",
+            f"{what} holds {labels.max()}",
+            help="labels number the classes from 0, up to 65535",
+        )
     return labels.astype(np.int64)
 
 

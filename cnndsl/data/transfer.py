@@ -24,6 +24,10 @@ class Unreachable(Exception):
     """A mirror that failed this time; what has arrived is kept."""
 
 
+class Changed(Exception):
+    """A mirror whose file is no longer the one that the part is of; the part has been dropped."""
+
+
 class Refused(Exception):
     """A mirror that cannot serve the file."""
 
@@ -109,7 +113,7 @@ def transfer(
 ) -> bool:
     """Bring `part` to its full length; True if all its bytes are from this one answer.
 
-    `size` is what the file must have, if known. Raises Unreachable, Refused or TooSlow; the last if
+    `size` is what the file must have, if known. Raises Unreachable, Changed, Refused, or TooSlow if
     fewer than `slowest` bytes a second have come after `warm_up` seconds. An OSError is the disk's.
     """
     if not url.startswith(("http://", "https://")):
@@ -125,9 +129,9 @@ def transfer(
             _receive(answer, part, start, total, url, progress, slowest, warm_up)
     except urllib.error.HTTPError as problem:
         problem.close()
-        if problem.code == 416:  # the part is longer than the file is now
+        if problem.code == 416 and have:  # the part is longer than the file is now
             part.discard()
-            raise Unreachable("it has another version of the file now") from None
+            raise Changed from None
         reason = f"{problem.code} {problem.reason}"
         raise (Refused if problem.code in FINAL_STATUSES else Unreachable)(reason) from None
     return start == 0
@@ -174,8 +178,10 @@ def _begin(
         origin = part.origin
         if match and int(match[1]) == have and origin and origin.agrees(here):
             return have
+        if not have:
+            raise Refused("it sends a part of the file though it was asked for the whole")
         part.discard()
-        raise Unreachable("it has another version of the file now")
+        raise Changed
     length = answer.headers["Content-Length"]
     total = int(length) if length and length.isdigit() else size
     if size is not None and total != size:

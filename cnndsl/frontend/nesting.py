@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 from typing import Final
 
@@ -51,7 +50,6 @@ class Nesting:
                 self.readers[operand].append(node)
         for value in (*graph.outputs.values(), *(head.value for head in graph.heads)):
             self.readers[value.node].append(HEAD)
-        self._rank = {node: rank for rank, node in enumerate(self.order)}
         self._find_dominators()
         self.jumps = self._find_jumps()
         self.regions: dict[Place, set[Node]] = {}
@@ -151,11 +149,13 @@ class Nesting:
         self._items: dict[Place | None, list[Node | Place]] = {}
         for node in self.order:
             self._items.setdefault(innermost[node], []).append(node)
+        place_in_order = {node: (rank, 0) for rank, node in enumerate(self.order)}
         after = 0
-        ranks: Callable[[Node | Place], tuple[int, int]]
-        ends: dict[Place, tuple[int, int]] = {}
+        head_places: dict[Place, tuple[int, int]] = {}
         for number, head in enumerate(self.graph.heads):
-            after = max(after, self._rank[head.value.node])
-            ends[HEAD, number] = (after, number + 1)
-        ranks = lambda item: ends[item] if isinstance(item, tuple) else (self._rank[item], 0)  # noqa: E731
-        self._items[None] = sorted([*self._items[None], *ends], key=ranks)
+            after = max(after, place_in_order[head.value.node][0])
+            head_places[HEAD, number] = (after, number + 1)
+        self._items[None] = sorted(
+            [*self._items[None], *head_places],
+            key=lambda i: head_places[i] if isinstance(i, tuple) else place_in_order[i],
+        )

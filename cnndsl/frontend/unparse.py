@@ -10,7 +10,7 @@ from decimal import Decimal
 from cnndsl.diagnostics import Source
 from cnndsl.frontend.format import format_source
 from cnndsl.frontend.library import JOINS
-from cnndsl.frontend.nesting import HEAD, Nesting, Place
+from cnndsl.frontend.nesting import Nesting, Place
 from cnndsl.frontend.values import WORDS
 from cnndsl.graph.graph import Graph, Node, Value
 from cnndsl.graph.leaves import Input
@@ -278,6 +278,10 @@ def _show(step: Step) -> list[str]:
     if not step.bodies:
         return [step.head() + step.binding()]
     if step.branching:
+        if all(len(body) == 1 and body[0].source is not None for body in step.bodies):
+            line = " ".join(f"| {body[0].head()}" for body in step.bodies)
+            if len(line) <= ONE_LINE:
+                return [f"{step.head()} {{ {line} }}{step.binding()}"]
         lines = [f"{step.head()} {{"]
         for body in step.bodies:
             chain = _chain(body)
@@ -305,6 +309,3 @@ def _show_whole(step: Step) -> list[str]:
     if not step.bodies:
         return [step.head() + step.binding()]
     return [f"{step.head()} {{ {_chain(step.bodies[0])} }}{step.binding()}"]
-
-
-__all__ = ["HEAD", "unparse", "written"]

@@ -155,8 +155,10 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         self._start(resume)
         try:
-            for epoch in range(self.progress.epoch, self.recipe.epochs):
-                self._epoch(epoch)
+            # What is not finite is looked for below, and reported once.
+            with np.errstate(all="ignore"):
+                for epoch in range(self.progress.epoch, self.recipe.epochs):
+                    self._epoch(epoch)
         finally:
             self.display.close()
         return self._finish()

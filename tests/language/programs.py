@@ -45,6 +45,7 @@ class Writer:
     names: int = 0
     blocks: list[str] = field(default_factory=list)
     visible: list[tuple[str, Flow]] = field(default_factory=list)
+    looping: bool = False
 
     # Choices -------------------------------------------------------------------------------------
 
@@ -150,29 +151,17 @@ class Writer:
             return f"{kind} global"
         if min(self.flow.extent) < 3:
             return f"{kind} 3x3, /1, pad=1"
-        height, width = self.flow.extent
-        jump = self.flow.jump * 2
-        same, ceil = self.choose("pad=same", "ceil=true", "plain"), 0
-        if same == "pad=same":
-            extent, options = (-(-height // 2), -(-width // 2)), ", pad=same"
-        else:
-            ceil, options = (1, ", ceil=true") if same == "ceil=true" else (0, "")
-            extent = ((height - 2 + ceil) // 2, (width - 2 + ceil) // 2)
-            options = options if kind == "maxpool" else options
-            extent = (
-                extent[0] + (0 if ceil else height % 2),
-                extent[1] + (0 if ceil else width % 2),
-            )
-            extent = tuple(_pooled(n, ceil) for n in (height, width))  # type: ignore[assignment]
-        self.flow = replace(self.flow, extent=extent, jump=jump)
-        return f"{kind} 3x3, /2{options}"
+        option = self.choose("", ", pad=same", ", ceil=true")
+        height, width = (_pooled(n, option) for n in self.flow.extent)
+        self.flow = replace(self.flow, extent=(height, width), jump=self.flow.jump * 2)
+        return f"{kind} 3x3, /2{option}"
 
     def strided(self, depth: int) -> str:
         if self.flow.extent is None:
             return "tanh"
         channels = self.number(1, 8)
-        extent = tuple(-(-n // 2) for n in self.flow.extent)
-        self.flow = Flow(extent, channels, self.flow.jump * 2)  # type: ignore[arg-type]
+        height, width = (-(-n // 2) for n in self.flow.extent)
+        self.flow = Flow((height, width), channels, self.flow.jump * 2)
         return f"conv {channels}, 3x3, /2" + self.choose("", " -> bn")
 
     def mover(self, depth: int) -> str:
@@ -216,7 +205,7 @@ class Writer:
             else:
                 lines = self.branch(depth, channels=channels)
             total += self.flow.channels
-            branches.append("| " + "\n  ".join(lines))
+            branches.append("| " + "\n".join(lines).replace("\n", "\n  "))
         self.flow = replace(start, channels=total if kind == "concat" else start.channels)
         text = f"{kind} {{\n" + "\n".join(branches) + "\n}"
         return text + self.narrow()
@@ -238,8 +227,8 @@ class Writer:
         mode = self.choose("project", "pad")
         stride = self.number(1, 2)
         channels = self.flow.channels + self.number(0, 3)
-        extent = tuple(-(-n // stride) for n in self.flow.extent)
-        self.flow = Flow(extent, channels, self.flow.jump * stride)  # type: ignore[arg-type]
+        height, width = (-(-n // stride) for n in self.flow.extent)
+        self.flow = Flow((height, width), channels, self.flow.jump * stride)
         drop = self.choose("", ", drop=0.3")
         body = [f"conv {channels}, 3x3, /{stride} -> bn -> relu", f"conv {channels}, 3x3 -> bn"]
         return f"residual {mode}{drop} {{\n" + "\n".join(body) + "\n}" + self.narrow()
@@ -249,7 +238,7 @@ class Writer:
             return "relu"
         growth, times = self.number(1, 3), self.number(0, 3)
         before = self.flow
-        body = self.scoped(lambda: [self.normalization(0), self.choose(*ACTIVATIONS)])
+        body = [self.choose("bn", "layernorm", "lrn 3"), self.choose(*ACTIVATIONS)]
         self.flow = replace(before, channels=before.channels + growth * times)
         lines = [*body, f"conv {growth}, 3x3"]
         return f"dense {times} {{ " + " -> ".join(lines) + " }" + self.narrow()
@@ -288,7 +277,7 @@ class Writer:
 
     def tower(self, depth: int) -> str:
         """A family of values by index, all of which meet."""
-        if self.flow.extent is None:
+        if self.flow.extent is None or self.looping:
             return "silu"
         name, count, width = self.new_name("x"), self.number(1, 3), self.number(1, 4)
         self.flow = replace(self.flow, channels=self.flow.channels + count * width)
@@ -300,10 +289,10 @@ class Writer:
 
     def loop(self, depth: int) -> str:
         channels, times = self.flow.channels, self.number(0, 3)
-        start, before = self.flow, list(self.visible)
-        self.visible = []
+        start, before, outside = self.flow, list(self.visible), self.looping
+        self.visible, self.looping = [], True
         body = self.branch(depth, channels=channels)
-        self.visible = before
+        self.visible, self.looping = before, outside
         self.flow = start
         index = self.choose("i", "stage")
         return f"for {index} in 0..{times} {{\n" + "\n".join(body) + "\n}"
@@ -333,10 +322,11 @@ class Writer:
         return f"unit {width}, {act}" + self.narrow()
 
 
-def _pooled(extent: int, ceil: int) -> int:
+def _pooled(extent: int, option: str) -> int:
     """What a window of 3 at stride 2 leaves."""
-    out = (extent - 3 + (1 if ceil else 0)) // 2 + 1
-    return out - 1 if ceil and (out - 1) * 2 >= extent else out
+    if "same" in option:
+        return -(-extent // 2)
+    return (extent - 3) // 2 + 1 if "ceil" not in option else -(-(extent - 3) // 2) + 1
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""Kernels of pooling: one pass over the map for every element of the window."""
+"""Kernels of pooling: one pass for every element of the window, a chunk of images at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from cnndsl.backends.numpy.blocks import BLOCK_BYTES
 from cnndsl.graph.types import ITEM_BYTES, Type
 from cnndsl.ops.pool import GLOBAL, AveragePool, AveragePoolGradient, MaxPool, MaxPoolGradient, Pool
 from cnndsl.runtime.kernel import Array, Builders, Kernel
@@ -23,25 +24,52 @@ class Windows:
         self.dtype = x.dtype
         (top, bottom), (left, right) = self.pads
         n, height, width, channels = self.shape
-        self.padded = (n, height + top + bottom, width + left + right, channels)
+        padded = (height + top + bottom, width + left + right, channels)
+        item = ITEM_BYTES[self.dtype]
+        images = max(1, min(n, BLOCK_BYTES // (math.prod(padded) * item)))
+        self.padded = (images, *padded)
         self.inside = (slice(None), slice(top, top + height), slice(left, left + width))
         self.has_pads = any(map(sum, self.pads))
+        self._spare = (images, *self.out[1:])
+        self._bytes = (
+            math.prod(self.padded) * item if self.has_pads else 0,
+            math.prod(self._spare) * item,
+            math.prod(self._spare),
+        )
 
     @property
     def workspace(self) -> int:
-        return math.prod(self.padded) * ITEM_BYTES[self.dtype] if self.has_pads else 0
+        return sum(self._bytes)
 
-    def scratch(self, scratch: tuple[Array, ...]) -> Array:
-        return scratch[0][: self.workspace].view(self.dtype).reshape(self.padded)
+    def chunks(self) -> Iterator[slice]:
+        """The images that are taken at a time."""
+        images = self.padded[0]
+        for start in range(0, self.shape[0], images):
+            yield slice(start, min(start + images, self.shape[0]))
 
-    def fill(self, x: Array, scratch: tuple[Array, ...], value: float) -> Array:
-        """The map with `value` around it."""
+    def target(self, x: Array, scratch: Array) -> Array:
+        """Room for the padded map of a chunk; the chunk itself where there is no padding."""
         if not self.has_pads:
             return x
-        target = self.scratch(scratch)
-        target.fill(value)
-        target[self.inside] = x
+        return scratch[: self._bytes[0]].view(self.dtype).reshape(self.padded)[: len(x)]
+
+    def fill(self, x: Array, scratch: Array, value: float) -> Array:
+        """The chunk with `value` around it."""
+        target = self.target(x, scratch)
+        if self.has_pads:
+            target.fill(value)
+            target[self.inside] = x
         return target
+
+    def spare(self, scratch: Array, images: int, dtype: str) -> Array:
+        """Room for as many elements as the output of a chunk has, of at most the map's width."""
+        first = self._bytes[0]
+        elements = scratch[first : first + self._bytes[1]].view(dtype)
+        return elements[: math.prod(self._spare)].reshape(self._spare)[:images]
+
+    def mask(self, scratch: Array, images: int) -> Array:
+        """Room for a truth value for every element of a chunk's output."""
+        return scratch[-self._bytes[2] :].view(bool).reshape(self._spare)[:images]
 
     def tap(self, padded: Array, row: int, column: int) -> Array:
         height, width = self.out[1:3]
@@ -73,39 +101,71 @@ class Windows:
 
 
 def max_pool(op: MaxPool, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+    if op.kernel == GLOBAL:
+        return Kernel(_global_max_pool)
     windows = Windows(op, inputs[0], outputs[0])
 
-    def run(x: Array, y: Array, winner: Array | None, *scratch: Array) -> None:
-        padded = windows.fill(x, scratch, -np.inf)
-        for index, (row, column) in enumerate(windows.taps()):
-            candidate = windows.tap(padded, row, column)
-            if index == 0:
-                y[...] = candidate
-                if winner is not None:
-                    winner.fill(0)
-                continue
-            if winner is not None:
-                winner[~(candidate <= y)] = index
-            np.maximum(y, candidate, out=y)
+    def run(x: Array, y: Array, winner: Array | None, scratch: Array) -> None:
+        scratch = scratch[: windows.workspace]
+        for part in windows.chunks():
+            best, first = y[part], None if winner is None else winner[part]
+            padded = windows.fill(x[part], scratch, -np.inf)
+            for index, (row, column) in enumerate(windows.taps()):
+                candidate = windows.tap(padded, row, column)
+                if index == 0:
+                    np.copyto(best, candidate)
+                    if first is not None:
+                        first.fill(0)
+                    continue
+                if first is not None:
+                    # The numbers of taps grow, so the largest one that won is the last that did.
+                    larger = windows.mask(scratch, len(best))
+                    number = windows.spare(scratch, len(best), outputs[1].dtype)
+                    np.greater(candidate, best, out=larger)
+                    np.multiply(larger.view(np.uint8), first.dtype.type(index), out=number)
+                    np.maximum(first, number, out=first)
+                np.maximum(best, candidate, out=best)
 
     return Kernel(run, workspace=windows.workspace)
+
+
+def _global_max_pool(x: Array, y: Array, winner: Array | None) -> None:
+    flat = x.reshape(len(x), -1, x.shape[-1])
+    best = flat.argmax(axis=1)[:, None]
+    np.copyto(y[:, 0], np.take_along_axis(flat, best, axis=1))
+    if winner is not None:
+        winner[:, 0] = best
 
 
 def max_pool_gradient(
     op: MaxPoolGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
+    if op.pool.kernel == GLOBAL:
+        return Kernel(_global_max_pool_gradient)
     windows = Windows(op.pool, outputs[0], inputs[1])
 
-    def run(winner: Array, dy: Array, dx: Array, *scratch: Array) -> None:
-        target = windows.scratch(scratch) if windows.has_pads else dx
-        target.fill(0)
-        for index, (row, column) in enumerate(windows.taps()):
-            place = windows.tap(target, row, column)
-            place += np.where(winner == index, dy, 0)
-        if windows.has_pads:
-            dx[...] = target[windows.inside]
+    def run(winner: Array, dy: Array, dx: Array, scratch: Array) -> None:
+        scratch = scratch[: windows.workspace]
+        for part in windows.chunks():
+            target = windows.target(dx[part], scratch)
+            target.fill(0)
+            won = windows.mask(scratch, len(target))
+            share = windows.spare(scratch, len(target), windows.dtype)
+            for index, (row, column) in enumerate(windows.taps()):
+                place = windows.tap(target, row, column)
+                np.equal(winner[part], index, out=won)
+                np.multiply(dy[part], won, out=share)
+                np.add(place, share, out=place)
+            if windows.has_pads:
+                dx[part] = target[windows.inside]
 
     return Kernel(run, workspace=windows.workspace)
+
+
+def _global_max_pool_gradient(winner: Array, dy: Array, dx: Array) -> None:
+    dx.fill(0)
+    flat = dx.reshape(len(dx), -1, dx.shape[-1])
+    np.put_along_axis(flat, winner[:, 0].astype(np.intp), dy[:, 0], axis=1)
 
 
 def average_pool(op: AveragePool, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
@@ -114,12 +174,14 @@ def average_pool(op: AveragePool, inputs: tuple[Type, ...], outputs: tuple[Type,
     windows = Windows(op, inputs[0], outputs[0])
     counts = windows.counts(op)
 
-    def run(x: Array, y: Array, *scratch: Array) -> None:
-        padded = windows.fill(x, scratch, 0)
-        y.fill(0)
-        for row, column in windows.taps():
-            y += windows.tap(padded, row, column)
-        y /= counts
+    def run(x: Array, y: Array, scratch: Array) -> None:
+        for part in windows.chunks():
+            total = y[part]
+            total.fill(0)
+            padded = windows.fill(x[part], scratch, 0)
+            for row, column in windows.taps():
+                np.add(total, windows.tap(padded, row, column), out=total)
+            np.divide(total, counts, out=total)
 
     return Kernel(run, workspace=windows.workspace)
 
@@ -133,15 +195,17 @@ def average_pool_gradient(
     if op.pool.kernel == GLOBAL:
         return Kernel(lambda dy, dx: np.divide(dy, counts, out=dx))
 
-    def run(dy: Array, dx: Array, *scratch: Array) -> None:
-        target = windows.scratch(scratch) if windows.has_pads else dx
-        target.fill(0)
-        share = dy / counts
-        for row, column in windows.taps():
-            place = windows.tap(target, row, column)
-            place += share
-        if windows.has_pads:
-            dx[...] = target[windows.inside]
+    def run(dy: Array, dx: Array, scratch: Array) -> None:
+        for part in windows.chunks():
+            target = windows.target(dx[part], scratch)
+            target.fill(0)
+            share = windows.spare(scratch, len(target), windows.dtype)
+            np.divide(dy[part], counts, out=share)
+            for row, column in windows.taps():
+                place = windows.tap(target, row, column)
+                np.add(place, share, out=place)
+            if windows.has_pads:
+                dx[part] = target[windows.inside]
 
     return Kernel(run, workspace=windows.workspace)
 
