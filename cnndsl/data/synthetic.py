@@ -160,12 +160,12 @@ def _draw(
         return texture(columns / period + between(0, 1), rows / period + between(0, 1))
 
     tint = np.array(_tints(channels)[subject.tint], dtype=np.float32)
-    paint = tint + between(-0.12, 0.12, channels)
+    paint = tint + between(-0.2, 0.2, channels)
     # Grey stripes alternate with the middle: against the opposite, light and dark would be one.
     other = paint * 0.3 + 0.15 if channels == 3 else np.full_like(paint, 0.5)
     texture = pattern(subject.texture)
     front = paint * texture + other * (1 - texture)
-    back = between(0.25, 0.75, channels) + between(-0.2, 0.2) * (columns / width - 0.5)
+    back = between(0.15, 0.85, channels) + between(-0.2, 0.2) * (columns / width - 0.5)
     if subject.ground != "solid":
         back = back + 0.3 * (pattern(subject.ground) - 0.5)
     image = back + inside * (front - back)

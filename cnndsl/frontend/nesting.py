@@ -23,9 +23,9 @@ LONGEST_HEAD = 64
 class Nesting:
     """Which layers stand in which braces.
 
-    Layers stand in the braces of a join's operand if they are all that lies between the join's entry
-    (the last value through which every way to the join leads) and the operand, and nothing else reads
-    them.
+    Layers stand in the braces of a join's operand if they are all that lies between the join's
+    entry (the last value through which every way to the join leads) and the operand, and nothing
+    else reads them.
 
     Attributes:
         operands: for each layer the layers that it reads, parameters and buffers left out.

@@ -69,7 +69,7 @@ def _bounded(number: str) -> str:
     """A number with as few digits as the language wants, and the same value."""
     if sum(c.isdigit() for c in number.partition("e")[0]) <= DIGITS:
         return number
-    sign, digits, exponent = Decimal(number).normalize().as_tuple()
+    _, digits, exponent = Decimal(number).normalize().as_tuple()
     mantissa = "".join(map(str, digits))
     power = int(exponent) + len(mantissa) - 1
     return f"{mantissa[0]}.{mantissa[1:] or '0'}e{power}"

@@ -13,10 +13,10 @@ Pair = tuple[Node, Node]
 def isomorphic(a: Graph, b: Graph) -> bool:
     """Whether one graph is the other with other names and node numbers.
 
-    Operations, their fields, the types of their results and the order of their operands agree, and so
-    do inputs and outputs by name, side heads with their weights, and updates. Operands are ordered,
-    so that the roots determine which node is which. Among dead ends that are computed alike, the
-    order in which they were added does. Takes time linear in the size of the graphs.
+    Operations, their fields, the types of their results and the order of their operands agree, and
+    so do inputs and outputs by name, side heads with their weights, and updates. Operands are
+    ordered, so that the roots determine which node is which; among dead ends that are computed
+    alike, the order in which they were added does. Takes time linear in the size of the graphs.
     """
     if len(a) != len(b) or a.inputs.keys() != b.inputs.keys():
         return False
@@ -55,7 +55,7 @@ class _Matching:
         self.taken: set[Node] = set()
 
     def same(self, ours: Value, theirs: Value) -> bool:
-        """Whether two values, and all they depend on, agree with each other and what came before."""
+        """Whether two values agree, all that they depend on too, and with what came before."""
         return ours.output == theirs.output and self.same_node(ours.node, theirs.node)
 
     def same_node(self, ours: Node, theirs: Node) -> bool:

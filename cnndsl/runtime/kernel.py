@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,6 +43,9 @@ class Backend(Protocol):
         Raises:
             MissingKernel: this engine cannot execute the operation.
         """
+
+    def running(self) -> AbstractContextManager[object]:
+        """What a program runs within: a stream, a number of threads."""
 
     def allocate(self, nbytes: int) -> Array:
         """A buffer of bytes, aligned to 64."""

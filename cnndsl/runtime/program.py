@@ -62,8 +62,9 @@ class Program:
 
     def run(self) -> None:
         """Execute every step once."""
-        for run, arguments in self._calls:
-            run(*arguments)
+        with self.backend.running():
+            for run, arguments in self._calls:
+                run(*arguments)
 
     def write(self, name: str, data: Any) -> None:
         """Set an input or a state from an array of the host, of the same shape."""

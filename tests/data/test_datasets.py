@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 import zipfile
 from pathlib import Path
 
@@ -114,7 +113,7 @@ def test_digits_are_the_published_ones() -> None:
     assert np.bincount(data.test.labels).tolist() == [36, 36, 35, 37, 36, 36, 36, 36, 35, 36]
     assert set(np.unique(data.train.images)) <= {round(v * 255 / 16) for v in range(17)}
     assert data.mean[0] == pytest.approx((data.train.images / 255).mean())
-    # The set's first image, a zero, is in the training split; its second row is 0 0 13 15 10 15 5 0.
+    # The set's first image is in the training split; its second row is 0 0 13 15 10 15 5 0.
     assert data.train.images[0, 1, :, 0].tolist() == [0, 0, 207, 239, 159, 239, 80, 0]
 
 
@@ -133,10 +132,8 @@ def test_digits_come_with_their_licence() -> None:
     assert set(zipfile.ZipFile(folder / "digits.npz").namelist()) == {"images.npy", "labels.npy"}
 
 
-def test_synthetic_images_are_fast_and_as_ordered() -> None:
-    began = time.perf_counter()
+def test_synthetic_images_are_as_ordered() -> None:
     data = load("synthetic")
-    assert time.perf_counter() - began < 2
     assert (len(data.train), len(data.test), data.classes) == (2000, 500, 10)
     assert data.train.images.shape[1:] == (32, 32, 3)
     assert set(np.bincount(data.train.labels)) == {200}

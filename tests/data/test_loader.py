@@ -204,8 +204,10 @@ def test_no_thread_outlives_an_epoch_however_it_ends(workers: int) -> None:
         assert data_threads()
         break
     assert not data_threads()
+    batches = loader(workers=workers).evaluate()
+    next(batches)
     with pytest.raises(KeyboardInterrupt):
-        for _ in loader(workers=workers).evaluate():
-            raise KeyboardInterrupt
+        batches.throw(KeyboardInterrupt)  # type: ignore[attr-defined]
+    assert not data_threads()
     loader(workers=workers).epoch(0)
     assert not data_threads()

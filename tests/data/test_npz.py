@@ -75,7 +75,7 @@ def test_floats_become_bytes(tmp_path: Path, dtype: type) -> None:
 
 
 def test_names_may_be_bytes(tmp_path: Path) -> None:
-    names = np.array([b"w", "x".encode(), "ü".encode(), b"z"])
+    names = np.array([b"w", b"x", "ü".encode(), b"z"])
     data = saved(tmp_path, images=IMAGES, labels=LABELS, class_names=names)
     assert data.class_names == ("w", "x", "ü", "z")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from cnndsl.backends.numpy import (
     activation,
@@ -43,6 +46,11 @@ KERNELS: dict[type[Op], Builder] = {
 }
 
 
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
 class Engine:
     """Arrays are `numpy.ndarray` views of one aligned buffer."""
 
@@ -56,6 +64,11 @@ class Engine:
         if builder is None:
             raise MissingKernel(op, self.name)
         return builder(op, inputs, outputs)
+
+    def running(self) -> AbstractContextManager[object]:
+        """BLAS on one thread: its threads spin, and a busy machine makes them wait for each other."""
+        limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
+        return limit
 
     def allocate(self, nbytes: int) -> np.ndarray[Any, Any]:
         raw = np.empty(nbytes + ALIGNMENT, np.uint8)
