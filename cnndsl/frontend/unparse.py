@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from cnndsl.diagnostics import Source
 from cnndsl.frontend.format import format_source
+from cnndsl.frontend.failure import KEYWORDS
 from cnndsl.frontend.library import JOINS
 from cnndsl.frontend.nesting import Nesting, Place
 from cnndsl.frontend.values import WORDS
@@ -27,9 +28,7 @@ BRANCH_LINE = 84
 #: What goes on the line of the layer before it, by the module of the operation.
 FOLLOWERS = ("norm", "activation", "dropout")
 #: Words that would mean something else if a value had their name.
-RESERVED = {*WORDS, *JOINS, "channels", "extent", "input"} | set(
-    "use model block train expect of let from as for in if else or and not true false".split()
-)
+RESERVED = {*KEYWORDS.values(), *WORDS, *JOINS, "channels", "extent", "input"}
 #: The most digits that a number of the language has.
 DIGITS = 18
 

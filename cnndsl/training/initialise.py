@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.leaves import STATE
 from cnndsl.graph.op import Initial
 from cnndsl.passes.training import path_key
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def _draw(
     seed: int,
     name: str,
 ) -> np.ndarray[Any, Any]:
+    import numpy as np
+
     if initial.kind == "constant":
         return np.full(shape, initial.value, dtype)
     generator = np.random.Generator(np.random.Philox(key=[seed, path_key(name)]))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cnndsl.compile import compile_inference, compile_training
+from cnndsl.data.augment import Augmentation, Crop, Cutout, Flip, Shift
 from cnndsl.data.dataset import Dataset, Split, stratified_split
 from cnndsl.data.loader import Loader
 from cnndsl.data.preprocess import Preprocessing
@@ -39,6 +40,15 @@ register(
 CHECKPOINT_SECONDS = 20.0
 #: The split of training and validation data does not depend on the run's seed.
 SPLIT_SEED = 0
+
+
+_AUGMENTATIONS: dict[str, Callable[[int], Augmentation]] = {
+    "crop": lambda pixels: Crop(size=(pixels, pixels)),
+    "pad": lambda pixels: Crop(pad=pixels),
+    "flip": lambda pixels: Flip(),
+    "shift": Shift,
+    "cutout": Cutout,
+}
 
 
 class Interrupted(Exception):
@@ -112,7 +122,7 @@ class Trainer:
             self.preprocessing,
             batch=recipe.batch,
             indices=kept,
-            augmentations=recipe.augmentations,
+            augmentations=[_AUGMENTATIONS[word](pixels) for word, pixels in recipe.augmentations],
             seed=recipe.seed,
             workers=self.workers,
         )

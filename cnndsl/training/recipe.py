@@ -7,7 +7,6 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from cnndsl.compile import Objective
-from cnndsl.data.augment import Augmentation, Crop, Cutout, Flip, Shift
 from cnndsl.diagnostics import CnndslError, Diagnostic, Span, did_you_mean, register
 from cnndsl.frontend import syntax
 from cnndsl.frontend.elaborate import Network
@@ -35,7 +34,7 @@ class Recipe:
     """How a network is trained.
 
     `learning_rate` is the base that the schedule multiplies; `validation` the part of the training
-    data held out to watch; `crop` the extent that augmentation crops from a larger image, or None.
+    data held out to watch; `augmentations` are words of `AUGMENTATIONS` with their pixels.
     """
 
     data: str | None = None
@@ -47,8 +46,7 @@ class Recipe:
     schedule: Schedule = field(default_factory=Constant)
     loss: Op = field(default_factory=CrossEntropy)
     initialisation: Initialisation = field(default_factory=Initialisation)
-    augmentations: tuple[Augmentation, ...] = ()
-    crop: int | None = None
+    augmentations: tuple[tuple[str, int], ...] = ()
     seed: int = 0
     validation: float = 0.1
     frozen: tuple[str, ...] = ()
@@ -261,41 +259,29 @@ def _initialisation(setting: syntax.Setting, parts: Sequence[_Part]) -> dict[str
     return {"initialisation": Initialisation(kind, **values)}
 
 
-_AUGMENTATIONS = ("crop", "pad", "flip", "shift", "cutout")
+AUGMENTATIONS = ("crop", "pad", "flip", "shift", "cutout")
 
 
 def _augment(setting: syntax.Setting, parts: Sequence[_Part]) -> dict[str, Any]:
     """`crop n` crops from an image resized to 8/7 of it; `pad n` pads and crops back."""
-    found: list[Augmentation] = []
-    crop = None
+    found: list[tuple[str, int]] = []
     for part in parts:
         word = part.word
-        if word is None or word not in _AUGMENTATIONS:
+        if word is None or word not in AUGMENTATIONS:
             raise Problem(
                 "E0702",
                 f"`augment` does not know `{part.span.text}`",
                 part.span,
-                help=did_you_mean(str(word), _AUGMENTATIONS)
-                or f"there is {', '.join(_AUGMENTATIONS)}",
+                help=did_you_mean(str(word), AUGMENTATIONS)
+                or f"there is {', '.join(AUGMENTATIONS)}",
             )
-        if word == "flip":
-            if part.value is not None:
-                raise Problem("E0704", "`flip` takes no number", part.span)
-            found.append(Flip())
-            continue
-        if part.value is None:
+        if word == "flip" and part.value is not None:
+            raise Problem("E0704", "`flip` takes no number", part.span)
+        if word != "flip" and part.value is None:
             raise Problem("E0704", f"`{word}` wants a number of pixels", part.span)
-        pixels = _checked(part, whole, 1, 4096)
-        if word == "crop":
-            crop = pixels
-            found.append(Crop(size=(pixels, pixels)))
-        else:
-            found.append({"pad": _padded, "shift": Shift, "cutout": Cutout}[word](pixels))
-    return {"augmentations": tuple(found), "crop": crop}
-
-
-def _padded(pixels: int) -> Augmentation:
-    return Crop(pad=pixels)
+        pixels = 0 if word == "flip" else _checked(part, whole, 1, 4096)
+        found.append((word, pixels))
+    return {"augmentations": tuple(found)}
 
 
 def _freeze(setting: syntax.Setting, parts: Sequence[_Part]) -> dict[str, Any]:

@@ -96,16 +96,21 @@ def fit(
         network = elaborate({**given, "classes": dataset.classes})
         recipe = (overrides or Overrides()).applied(recipe_of(network))
     resize = None
-    if recipe.crop is not None:
-        if recipe.crop != extent[0] or recipe.crop != extent[1]:
-            raise error(
-                "T0102",
-                f"the recipe crops to {recipe.crop}, and the input is {extent[0]}x{extent[1]}",
-            )
-        enlarged = round(recipe.crop * 8 / 7)
-        resize = (enlarged, enlarged)
+    for word, pixels in recipe.augmentations:
+        if word == "crop":
+            resize = _enlarged(pixels, extent)
     preprocessing = preprocessing_for(dataset, extent, image.channels, resize)
     return Fitted(network, dataset, preprocessing, recipe)
+
+
+def _enlarged(crop: int, extent: tuple[int, int]) -> tuple[int, int]:
+    """The extent of which a random part is cut: 8/7 of it, 256 for 224."""
+    if extent != (crop, crop):
+        raise error(
+            "T0102", f"the recipe crops to {crop}, and the input is {extent[0]}x{extent[1]}"
+        )
+    enlarged = round(crop * 8 / 7)
+    return enlarged, enlarged
 
 
 def train(

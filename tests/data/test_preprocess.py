@@ -39,7 +39,8 @@ def noise(*shape: int) -> np.ndarray:
 def test_resizing_is_pillows_bilinear(source: tuple[int, int], target: tuple[int, int]) -> None:
     images = noise(3, *source, 3)
     size = (target[1], target[0])
-    expected = [Image.fromarray(x).resize(size, Image.Resampling.BILINEAR) for x in images]
+    pictures = [Image.fromarray(image) for image in images]
+    expected = [np.asarray(p.resize(size, Image.Resampling.BILINEAR)) for p in pictures]
     # Pillow rounds to whole numbers after each axis.
     assert np.abs(resize(images, target) - np.stack(expected)).max() <= 1.01
 

@@ -93,6 +93,14 @@ class Geometry:
             left : left + (width - 1) * conv.stride + 1 : conv.stride,
         ]
 
+    def tap_row(self, padded: Array, row: int) -> Array:
+        """What a row of the window reads, (n, OH, OW, KW, C): overlapping, so only to be read."""
+        first = self.tap(padded, row, 0)
+        height, width = self.y[1:3]
+        shape = (len(padded), height, width, self.conv.kernel[1], self.x[3])
+        strides = (*first.strides[:3], *padded.strides[2:])
+        return np.lib.stride_tricks.as_strided(first, shape, strides, writeable=False)
+
     def tap_pairs(self) -> Iterator[tuple[int, int]]:
         for row in range(self.conv.kernel[0]):
             for column in range(self.conv.kernel[1]):
@@ -112,8 +120,12 @@ class Geometry:
         """Every window of the chunk, as (positions, taps, channels)."""
         source = self.pad(x, padded)
         target = windows[: len(x)]
-        for row, column in self.tap_pairs():
-            target[:, :, :, row, column] = self.tap(source, row, column)
+        if self.conv.dilation == 1:
+            for row in range(self.conv.kernel[0]):
+                target[:, :, :, row] = self.tap_row(source, row)
+        else:
+            for row, column in self.tap_pairs():
+                target[:, :, :, row, column] = self.tap(source, row, column)
         return target.reshape(-1, self.taps, self.x[3])
 
 
