@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,13 @@ class Reference:
     def module(self) -> Module:
         from cnndsl.frontend.library import load_file
 
-        return load_file(self.path, [resource("zoo")])
+        return load_file(self.path, search_path())
+
+
+def search_path() -> list[Path]:
+    """The folders that `use` may read besides a file's own: those of `CNNDSL_PATH`, and the zoo."""
+    named = os.environ.get("CNNDSL_PATH", "").split(os.pathsep)
+    return [*(Path(folder) for folder in named if folder), resource("zoo")]
 
 
 def find_model(text: str) -> Reference:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 import time
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnndsl.cli.model import find_model, model_options, parse_input, parse_limits, parse_settings
-from cnndsl.diagnostics import error
 
 if TYPE_CHECKING:
     from cnndsl.frontend.elaborate import Network
@@ -82,7 +82,7 @@ def command(model: str, more_images: tuple[str, ...], **options: Any) -> int:
         return _evaluate(elaborate, given, backend, options)
     if images:
         return _predict(elaborate, given, backend, images, options)
-    return _forward(elaborate(given), backend, options["batch"] or 1)
+    return _forward(elaborate, given, backend, options)
 
 
 def _backend(name: str | None) -> Backend:
@@ -202,17 +202,8 @@ def _train(
 def _fresh_folder(label: str) -> Path:
     """`runs/lenet-digits`, or the first of `…-2`, `…-3` that is not there."""
     label = "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
-    number = 1
-    while True:
-        folder = Path("runs") / (label if number == 1 else f"{label}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        except OSError as reason:
-            raise error("C0102", f"{folder}: {(reason.strerror or str(reason)).lower()}") from None
-        else:
-            return folder
+    names = itertools.chain([label], (f"{label}-{number}" for number in itertools.count(2)))
+    return next(folder for name in names if not (folder := Path("runs") / name).exists())
 
 
 def _saved(options: dict[str, Any]) -> tuple[Any, str]:
@@ -275,19 +266,29 @@ def _predict(
     return 0
 
 
-def _forward(network: Network, backend: Backend, batch: int) -> int:
+def _forward(
+    elaborate: Elaborate,
+    given: dict[str, str | int],
+    backend: Backend,
+    options: dict[str, Any],
+) -> int:
     """One forward pass on random data, and what it took."""
     import numpy as np
 
     from cnndsl.compile import compile_inference
     from cnndsl.graph import analysis
+    from cnndsl.training.checkpoint import restore
     from cnndsl.training.initialise import Initialisation, initial_states
 
+    batch, saved, origin = options["batch"] or 1, None, ""
+    if options["weights"] is not None:
+        saved, origin = _saved(options)
+        given = _with_saved_parameters(given, saved, elaborate)
+    network = elaborate(given)
     began = time.perf_counter()
     program = compile_inference(network.graph, backend, batch)
-    for name, array in initial_states(network.graph, Initialisation(), 0).items():
-        if name in program.states:
-            program.write(name, array)
+    states = initial_states(network.graph, Initialisation(), options["seed"] or 0)
+    restore(program, saved.arrays if saved else states, origin)
     image = network.graph.inputs["image"].type
     random = np.random.default_rng(0).standard_normal((batch, *image.features))
     program.write("image", random.astype(image.dtype))

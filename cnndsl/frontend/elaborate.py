@@ -118,6 +118,10 @@ def _model_scope(
     given = positional + list(named.values())
     bound = bind_parameters(block, given)
     names = [p.name.id for p in definition.parameters]
+    home_scope = e.globals(chain[-1][1])
+    own: dict[str, Any] = {}
+    if overrides and not _missing(definition, bound):
+        own = e.parameter_scope(block, bound, home_scope, definition.name).names
     for key, text in overrides.items():
         if key not in names:
             raise CnndslError(
@@ -131,10 +135,14 @@ def _model_scope(
             )
         source = Source("--set", str(text))
         value = e.evaluator.evaluate(parse_expression(source), e.globals(e.module))
-        if key not in bound or bound[key].value != value:
-            e.changed = True
+        e.changed |= key not in own or own[key] != value
         bound[key] = Given(value, Span(source, 0, len(source.text)), key)
-    return e.parameter_scope(block, bound, e.globals(chain[-1][1]), definition.name)
+    return e.parameter_scope(block, bound, home_scope, definition.name)
+
+
+def _missing(definition: syntax.Model, bound: dict[str, Given]) -> bool:
+    """Whether a parameter has neither a value nor a default."""
+    return any(p.default is None and p.name.id not in bound for p in definition.parameters)
 
 
 def _drop_redundant_biases(graph: Graph) -> None:

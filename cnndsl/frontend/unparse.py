@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from cnndsl.diagnostics import Source
-from cnndsl.frontend.format import format_source
 from cnndsl.frontend.failure import KEYWORDS
+from cnndsl.frontend.format import format_source
 from cnndsl.frontend.library import JOINS
 from cnndsl.frontend.nesting import Nesting, Place
 from cnndsl.frontend.values import WORDS
@@ -214,11 +214,12 @@ class _Emitter:
 
 
 def _candidates(path: str) -> Iterator[str]:
-    """Names for a value, the nicest first: its last segment, with those before it, with an `x`."""
+    """Names for a value, the nicest first: its last segment, then with those before it."""
     segments = [re.sub(r"\W", "_", segment, flags=re.ASCII) for segment in path.split(".")]
     for start in range(len(segments) - 1, -1, -1):
         yield "_".join(segments[start:])
-    yield "x_" + "_".join(segments)
+    yield re.sub(r"(\d+)$", r"_\1", segments[-1])
+    yield "x"
 
 
 def _may_be_name(text: str) -> bool:

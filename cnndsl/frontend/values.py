@@ -52,6 +52,9 @@ class _Unknown:
 
 UNKNOWN: Final = _Unknown()
 
+#: The largest whole number that is an argument, an index or an extent.
+LARGEST = 1_000_000_000
+
 #: The words that need no definition.
 WORDS = ("global", "same", "valid", "project", "pad", "if_same")
 
@@ -135,7 +138,10 @@ def whole(value: object) -> int:
         raise Unfit(f"a whole number is wanted here, this is {show(value)}", "E0406")
     if not is_number(value):
         raise Unfit(f"a whole number is wanted here, this is {describe(value)}")
-    return int(value)  # type: ignore[call-overload,no-any-return]
+    number: int = int(value)  # type: ignore[call-overload]
+    if abs(number) > LARGEST:
+        raise Unfit(f"a whole number of at most {LARGEST:,} is wanted here, this is {number}")
+    return number
 
 
 def real(value: object) -> float:

@@ -162,7 +162,11 @@ class Trainer:
             CnndslError: the loss is not a number, or there is nothing fitting to resume.
             Interrupted: `stop` said so.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as reason:
+            said = (reason.strerror or str(reason)).lower()
+            raise error("C0102", f"{self.out}: {said}", status=2) from None
         self._start(resume)
         try:
             # What is not finite is looked for below, and reported once.
