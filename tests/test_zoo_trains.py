@@ -75,15 +75,15 @@ def test_two_images_are_learned_by_heart(reference: str) -> None:
     image = generator.standard_normal(program.inputs["image"].type.concrete())
     program.write("image", image)
     program.write("labels", np.array([3, 7]))
-    program.write("learning_rate", 0.002)
+    program.write("learning_rate", 0.0001)
+    if "step" in program.states:
+        program.write("step", 1)  # the same masks each time
     losses = []
-    for step in range(6):
-        if "step" in program.states:
-            program.write("step", step + 1)
+    for _ in range(6):
         program.run()
         losses.append(float(program.read("loss")))
     assert np.isfinite(losses).all()
-    assert min(losses[3:]) < losses[0]
+    assert losses[-1] < losses[0]
     evaluation = compile_inference(network.graph, backend, 2, program.states)
     evaluation.write("image", image)
     evaluation.run()
