@@ -8,8 +8,9 @@ from typing import Any
 
 from cnndsl.diagnostics import Span, did_you_mean
 from cnndsl.frontend import syntax
-from cnndsl.frontend.expressions import Evaluator, Scope
+from cnndsl.frontend.expressions import Evaluator
 from cnndsl.frontend.problems import Problem
+from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.values import CONVERTERS, Unfit, show
 from cnndsl.graph.op import Op
 

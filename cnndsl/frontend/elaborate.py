@@ -11,10 +11,10 @@ from typing import Any
 from cnndsl.diagnostics import CnndslError, Diagnostic, Source, Span, did_you_mean
 from cnndsl.frontend import syntax
 from cnndsl.frontend.arguments import Given, bind_parameters, evaluate_arguments
-from cnndsl.frontend.expressions import Scope
 from cnndsl.frontend.library import Module
 from cnndsl.frontend.parse import parse_expression
 from cnndsl.frontend.problems import Poisoned, Problem
+from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.steps import Calling, Elaborator, Limits
 from cnndsl.graph.graph import Graph, Value
 from cnndsl.graph.types import Size

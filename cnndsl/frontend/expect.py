@@ -10,8 +10,9 @@ from typing import Any
 from cnndsl.diagnostics import Diagnostic, did_you_mean
 from cnndsl.frontend import syntax
 from cnndsl.frontend.elaborate import Network
-from cnndsl.frontend.expressions import Evaluator, Scope
+from cnndsl.frontend.expressions import Evaluator
 from cnndsl.frontend.problems import Problem
+from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.values import is_number, show
 from cnndsl.graph import analysis
 from cnndsl.graph.graph import Graph, Node

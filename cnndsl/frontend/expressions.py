@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +11,7 @@ from cnndsl.diagnostics import did_you_mean
 from cnndsl.frontend import syntax
 from cnndsl.frontend.functions import FUNCTIONS, SIGNATURES
 from cnndsl.frontend.problems import Poisoned, Problem, TooMuch
+from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.values import (
     UNKNOWN,
     WORDS,
@@ -27,37 +27,6 @@ from cnndsl.graph.types import Size
 #: The most bits of a number, and the longest range or list.
 MAX_BITS = 256
 MAX_LENGTH = 100_000
-
-
-@dataclass(slots=True)
-class Scope:
-    """Names within a pair of braces; `indexed` are the families of the whole block body."""
-
-    parent: Scope | None = None
-    names: dict[str, Any] = field(default_factory=dict)
-    indexed: dict[str, dict[int, Any]] = field(default_factory=dict)
-
-    def inner(self) -> Scope:
-        """The scope of inner braces."""
-        return Scope(self, {}, self.indexed)
-
-    def find(self, name: str) -> Any:
-        """The value of a name, or None."""
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.names:
-                return scope.names[name]
-            scope = scope.parent
-        return self.indexed.get(name)
-
-    def visible(self) -> set[str]:
-        """Every name that can be seen from here."""
-        names = set(self.indexed)
-        scope: Scope | None = self
-        while scope is not None:
-            names |= set(scope.names)
-            scope = scope.parent
-        return names
 
 
 class Evaluator:
@@ -174,6 +143,7 @@ class Evaluator:
                 "E0302",
                 f"there is nothing called `{node.id}` here",
                 node.span,
+                secondary=scope.pointer(node.id),
                 help=did_you_mean(node.id, known),
             )
         return value
@@ -261,7 +231,8 @@ class Evaluator:
     def _bounded(self, node: syntax.Node, value: Any) -> Any:
         """The value, unless it is too large to be meant."""
         if isinstance(value, list | range):
-            if len(value) > MAX_LENGTH:
+            # The length of a range may be more than `len` can say.
+            if (len(value) if isinstance(value, list) else value.stop - value.start) > MAX_LENGTH:
                 raise Problem("E0407", f"a list of more than {MAX_LENGTH:,} elements", node.span)
             return value
         fraction = Fraction(value)
@@ -285,7 +256,7 @@ class Evaluator:
         result = []
         for _, names in self.rows(node.names, node.iterable, scope):
             inner = scope.inner()
-            inner.names.update(names)
+            inner.bind_all(node.names, names)
             if node.condition is None or self.truth(node.condition, inner):
                 result.append(self.evaluate(node.item, inner))
         return result

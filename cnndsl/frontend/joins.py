@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from cnndsl.diagnostics import Label, Span
 from cnndsl.frontend import syntax
 from cnndsl.frontend.arguments import Given, evaluate_arguments
-from cnndsl.frontend.expressions import Scope
 from cnndsl.frontend.problems import Poisoned, Problem
+from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.values import UNKNOWN, Unfit, Word, real, whole
 from cnndsl.graph.graph import Head, Value
 from cnndsl.graph.op import Op

@@ -86,7 +86,8 @@ class Program:
         for step in self.steps:
             if step.writes_state:
                 continue
-            step.run(*step.arguments)
+            with self.backend.running(), numpy.errstate(all="ignore"):
+                step.run(*step.arguments)
             for output in step.outputs:
                 if output is None:
                     continue

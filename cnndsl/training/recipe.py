@@ -10,8 +10,9 @@ from cnndsl.compile import Objective
 from cnndsl.diagnostics import CnndslError, Diagnostic, Span, did_you_mean, register
 from cnndsl.frontend import syntax
 from cnndsl.frontend.elaborate import Network
-from cnndsl.frontend.expressions import Evaluator, Scope
+from cnndsl.frontend.expressions import Evaluator
 from cnndsl.frontend.problems import Problem
+from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.values import Unfit, Word, boolean, describe, is_number, real, whole
 from cnndsl.graph.op import LOSSES, OPTIMIZERS, Op
 from cnndsl.ops.loss import CrossEntropy

@@ -13,7 +13,7 @@ from cnndsl.backends.numpy import depthwise
 from cnndsl.backends.numpy.channels import Channels
 from cnndsl.graph.types import ITEM_BYTES, Type
 from cnndsl.ops.conv import BiasGradient, Conv, ConvInputGradient, ConvWeightGradient
-from cnndsl.ops.geometry import Pads
+from cnndsl.ops.geometry import Pads, dilated
 from cnndsl.runtime.kernel import Array, Builders, Kernel
 
 #: The bytes of unfolded windows in work at a time: about the size of a second-level cache.
@@ -56,6 +56,21 @@ class Geometry:
     def pointwise(self) -> bool:
         """Whether the windows are the map itself: a 1x1 kernel with stride 1 and no padding."""
         return self.taps == 1 and self.conv.stride == 1 and not any(map(sum, self.pads))
+
+    @property
+    def reversible(self) -> bool:
+        """Whether `reverse` exists and unfolds about as much as this does, or less."""
+        conv = self.conv
+        alike = self.y[3] <= 2 * self.x[3] and not self.pointwise
+        return conv.stride == 1 and conv.groups == 1 and alike
+
+    def reverse(self) -> Geometry:
+        """The convolution of the output's gradient that gives the input's."""
+        wide = dilated(self.conv.kernel, self.conv.dilation)
+        (top, bottom), (left, right) = self.pads
+        rows = (wide[0] - 1 - top, wide[0] - 1 - bottom)
+        columns = (wide[1] - 1 - left, wide[1] - 1 - right)
+        return Geometry(self.conv, self.y, self.x, (rows, columns), self.dtype)
 
     def buffers(self) -> tuple[int, int]:
         """Elements of the padded and of the unfolded scratch of a chunk."""
@@ -148,6 +163,15 @@ def _group_matrix(weight: Array, groups: int) -> Array:
     return grouped.transpose(0, 3, 4, 2, 1).reshape(groups, -1, filters // groups)
 
 
+def _correlate(geometry: Geometry, x: Array, matrix: Array, y: Array, scratch: Array) -> None:
+    """Every window of x times the matrix."""
+    padded, windows = geometry.split(scratch)
+    for part in geometry.chunks():
+        unfolded = geometry.unfold(x[part], padded, windows)
+        target = y[part].reshape(-1, matrix.shape[1])
+        np.matmul(unfolded.reshape(len(unfolded), -1), matrix, out=target)
+
+
 def conv(op: Conv, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
     if op.is_depthwise(inputs[0]):
         return depthwise.depthwise(op, inputs, outputs)
@@ -162,11 +186,7 @@ def conv(op: Conv, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kerne
         if geometry.pointwise and op.groups == 1:
             np.matmul(x.reshape(-1, x.shape[-1]), _matrix(weight), out=y.reshape(-1, filters))
         elif op.groups == 1:
-            matrix = _matrix(weight)
-            for part in geometry.chunks():
-                unfolded = geometry.unfold(x[part], padded, windows)
-                target = y[part].reshape(-1, filters)
-                np.matmul(unfolded.reshape(len(unfolded), -1), matrix, out=target)
+            _correlate(geometry, x, _matrix(weight), y, scratch)
         else:
             matrix = _group_matrix(weight, op.groups)
             for part in geometry.chunks():
@@ -187,6 +207,8 @@ def conv_input_gradient(
     if conv.is_depthwise(outputs[0]):
         return depthwise.input_gradient(op, inputs, outputs)
     geometry = Geometry.of(conv, outputs[0], inputs[1])
+    if geometry.reversible:
+        return _reverse(geometry.reverse())
 
     def run(weight: Array, dy: Array, dx: Array, scratch: Array) -> None:
         channels, filters = dx.shape[-1], dy.shape[-1]
@@ -206,7 +228,7 @@ def conv_input_gradient(
             dx[part] = target[:, rows, columns]
 
     def _spread(weight: Array, dy: Array, windows: Array) -> Any:
-        """A function of a tap: what each output position gives back to the element it read there."""
+        """A function of a tap: what each output position gives back to what it read there."""
         target = windows[: len(dy)]
         if conv.groups == 1:
             matrix = _matrix(weight).T
@@ -220,6 +242,16 @@ def conv_input_gradient(
             ungrouped = product.reshape(shape).transpose(1, 2, 0, 3)
             target[...] = ungrouped.reshape(target.shape)
         return lambda row, column: target[:, :, :, row, column]
+
+    return Kernel(run, workspace=geometry.workspace)
+
+
+def _reverse(geometry: Geometry) -> Kernel:
+    """The input's gradient as a correlation of the output's with the kernel turned around."""
+
+    def run(weight: Array, dy: Array, dx: Array, scratch: Array) -> None:
+        turned = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+        _correlate(geometry, dy, _matrix(turned), dx, scratch)
 
     return Kernel(run, workspace=geometry.workspace)
 

@@ -1,0 +1,70 @@
+"""Scopes: what names mean within a pair of braces, and where they were bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cnndsl.diagnostics import Label, Span, suggest
+from cnndsl.frontend import syntax
+
+
+@dataclass(slots=True)
+class Scope:
+    """Names within a pair of braces; `indexed` are the families of the whole block body.
+
+    `places` says where names were bound, for messages.
+    """
+
+    parent: Scope | None = None
+    names: dict[str, Any] = field(default_factory=dict)
+    indexed: dict[str, dict[int, Any]] = field(default_factory=dict)
+    places: dict[str, Span] = field(default_factory=dict)
+
+    def inner(self) -> Scope:
+        """The scope of inner braces."""
+        return Scope(self, {}, self.indexed)
+
+    def bind(self, name: syntax.Name, value: Any) -> None:
+        """Give a name its value here."""
+        self.names[name.id] = value
+        self.places[name.id] = name.span
+
+    def bind_all(self, names: tuple[syntax.Name, ...], values: dict[str, Any]) -> None:
+        """Give the names of a loop their values here."""
+        self.names.update(values)
+        for name in names:
+            self.places[name.id] = name.span
+
+    def find(self, name: str) -> Any:
+        """The value of a name, or None."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.names:
+                return scope.names[name]
+            scope = scope.parent
+        return self.indexed.get(name)
+
+    def visible(self) -> set[str]:
+        """Every name that can be seen from here."""
+        names = set(self.indexed)
+        scope: Scope | None = self
+        while scope is not None:
+            names |= set(scope.names)
+            scope = scope.parent
+        return names
+
+    def place(self, name: str) -> Span | None:
+        """Where a name was bound, if that is known."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.places:
+                return scope.places[name]
+            scope = scope.parent
+        return None
+
+    def pointer(self, word: str) -> tuple[Label, ...]:
+        """A label on the binding of the name here that is most like `word`."""
+        close = suggest(word, self.visible())
+        place = self.place(close) if close else None
+        return (Label(place, f"`{close}` is bound here"),) if place else ()
