@@ -78,6 +78,25 @@ class LeakyRelu(Activation):
         return x
 
 
+@op("elu")
+class Elu(Activation):
+    """`x` where it is positive, `alpha · (exp(x) − 1)` elsewhere.
+
+    Source: Clevert et al., Fast and accurate deep network learning by exponential linear units, 2016.
+    """
+
+    alpha: float = 1.0
+
+    operations = 4
+
+    examples = ("input 5x4x3 -> elu", "input 5x4x3 -> elu 0.5", "input 7 -> elu")
+
+    def infer(self, x: Type) -> Type:
+        if self.alpha < 0:
+            raise Mismatch(f"the alpha of `elu` is not negative, this is {self.alpha:g}")
+        return x
+
+
 @op("sigmoid")
 class Sigmoid(Activation):
     """`σ(x) = 1 / (1 + exp(−x))`."""

@@ -14,6 +14,7 @@ from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
 from cnndsl.ops.activation import (
     ActivationGradient,
+    Elu,
     Gelu,
     HardSigmoid,
     HardSwish,
@@ -99,6 +100,21 @@ def _leaky_relu_gradient(
     np.copyto(first, y > 0)
     np.multiply(first, 1 - op.slope, out=first)
     np.add(first, op.slope, out=first)
+    np.multiply(dy, first, out=dx)
+
+
+def _elu(op: Elu, x: Array, y: Array, first: Array, second: Array) -> None:
+    np.minimum(x, 0, out=first)
+    np.expm1(first, out=first)
+    np.multiply(first, op.alpha, out=first)
+    np.maximum(x, 0, out=y)
+    np.add(y, first, out=y)
+
+
+def _elu_gradient(op: Elu, y: Array, dy: Array, dx: Array, first: Array, second: Array) -> None:
+    np.minimum(y, 0, out=first)
+    np.add(first, op.alpha, out=first)
+    np.copyto(first, 1, where=y > 0)
     np.multiply(dy, first, out=dx)
 
 
@@ -220,6 +236,7 @@ GRADIENTS: dict[type[Op], Backward] = {
     Relu: _relu_gradient,
     Relu6: _relu6_gradient,
     LeakyRelu: _leaky_relu_gradient,
+    Elu: _elu_gradient,
     Sigmoid: _sigmoid_gradient,
     Tanh: _tanh_gradient,
     Silu: _silu_gradient,
@@ -232,6 +249,7 @@ KERNELS: Builders = {
     Relu: activation(_relu),
     Relu6: activation(_relu6),
     LeakyRelu: activation(_leaky_relu),
+    Elu: activation(_elu),
     Sigmoid: activation(_sigmoid),
     Tanh: activation(_tanh),
     Silu: activation(_silu),
