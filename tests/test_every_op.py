@@ -1,4 +1,4 @@
-"""Every operation of the language, enrolled by its examples: shape, spelling, gradient, precision."""
+"""Every operation of the language, by its examples: shape, spelling, gradient, precision."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from differences import DOUBLE, check_gradients, differentiate, fill, with_loss
 
-from cnndsl.backends.numpy import Engine
+from cnndsl.backends.numpy import Engine, blocks, conv, depthwise, pool
 from cnndsl.compile import elaborate_text
-from cnndsl.graph.autodiff import add_gradients
-from cnndsl.graph.graph import Graph, Value
-from cnndsl.graph.leaves import STATE, Buffer, Input, Parameter
+from cnndsl.diagnostics import CnndslError
+from cnndsl.frontend.values import CONVERTERS
+from cnndsl.graph.graph import Graph
+from cnndsl.graph.leaves import STATE, Input, Parameter
 from cnndsl.graph.op import OPS, Initial, Op, Window
-from cnndsl.graph.types import BATCH, Type, map_type, vector_type
-from cnndsl.ops.dropout import DropoutTraining
-from cnndsl.ops.loss import CrossEntropy, MeanSquaredError, WeightedSum
-from cnndsl.ops.merge import Add, Concat, Gate, Multiply
-from cnndsl.ops.norm import BatchNormTraining
+from cnndsl.graph.types import Type
 from cnndsl.runtime.kernel import Kernel
 from cnndsl.runtime.lower import lower
-from cnndsl.runtime.program import Program
 
-IMAGES = 3
-DOUBLE = "float64"
 EXAMPLES = [(kind, text) for kind in OPS.values() for text in kind.examples]
 NAMES = [text.replace(" -> ", ">").replace(" ", "_") for _, text in EXAMPLES]
 
@@ -46,68 +41,11 @@ class Careful(Engine):
         return replace(super().kernel(op, inputs, outputs), may_alias=())
 
 
-def differentiate(graph: Graph, loss: Value, engine: Engine | None = None) -> Program:
-    """The program that computes "loss", and the gradient of every parameter by its name."""
-    gradients = add_gradients(graph, loss)
-    graph.outputs = {"loss": loss}
-    for node, gradient in gradients.items():
-        graph.outputs[graph.name(node)] = gradient
-    graph.inputs = {k: v for k, v in graph.inputs.items() if isinstance(v.op, Input)}
-    graph.heads.clear()
-    graph.prune()
-    return lower(graph, engine or Engine(), IMAGES)
-
-
-def with_loss(graph: Graph, y: Value) -> Value:
-    """The mean squared distance of y to the input "target"."""
-    target = graph.add(Input(y.type), name="target")[0]
-    graph.inputs["target"] = target
-    return graph.apply(MeanSquaredError(), y, target)
-
-
 def input_as_parameter(graph: Graph) -> None:
     """Let the gradient reach the image, under the name "image"."""
     node = graph.inputs.pop("image").node
     attributes = graph.attributes(node)
     attributes.update(op=Parameter(graph.types(node)[0], Initial()), name="image")
-
-
-def fill(program: Program, seed: int = 0) -> None:
-    """Random numbers for all inputs and states; buffers are positive, for some are variances."""
-    random = np.random.default_rng(seed)
-    for slots, positive in ((program.inputs, False), (program.states, True)):
-        for name, slot in slots.items():
-            values = random.normal(size=slot.array.shape)
-            if positive and name.endswith(("mean", "variance")):
-                values = random.uniform(0.5, 1.5, size=slot.array.shape)
-            if slot.array.dtype.kind == "f":
-                program.write(name, values.astype(slot.array.dtype))
-
-
-def check_gradients(program: Program, directions: int = 3, step: float = 1e-5) -> None:
-    """The gradient along random directions against central differences, parameter by parameter.
-
-    Of a gradient of norm g, a direction of length 1 in n dimensions sees about g / √n.
-    """
-    program.run()
-    gradients = {name: program.read(name) for name in program.outputs if name != "loss"}
-    random = np.random.default_rng(1)
-    for name, gradient in gradients.items():
-        state = program.states[name].array
-        start = state.copy()
-        for _ in range(directions):
-            direction = random.normal(size=start.shape)
-            direction /= np.linalg.norm(direction)
-            losses = []
-            for sign in (1, -1):
-                program.backend.upload(state, start + sign * step * direction)
-                program.run()
-                losses.append(float(program.outputs["loss"].array))
-            program.backend.upload(state, start)
-            measured = (losses[0] - losses[1]) / (2 * step)
-            expected = float(np.sum(gradient * direction))
-            typical = np.linalg.norm(gradient) / np.sqrt(gradient.size)
-            assert abs(measured - expected) <= 1e-6 * typical + 1e-10, name
 
 
 # Every layer, by its examples --------------------------------------------------------------------
@@ -185,194 +123,47 @@ def test_single_precision_agrees_with_double(text: str) -> None:
         assert np.linalg.norm(single - double) <= 2e-5 * np.linalg.norm(double) + 1e-7, name
 
 
-# Joins -------------------------------------------------------------------------------------------
-
-MAP, VECTOR = map_type(4, 3, 2, DOUBLE), vector_type(5, DOUBLE)
-JOINS = [
-    (Add(), [MAP, MAP]),
-    (Add(), [VECTOR, VECTOR, VECTOR]),
-    (Add(), [MAP]),
-    (Multiply(), [MAP, MAP]),
-    (Multiply(), [VECTOR, VECTOR, VECTOR]),
-    (Concat(), [MAP, map_type(4, 3, 5, DOUBLE)]),
-    (Concat(), [VECTOR, vector_type(1, DOUBLE), VECTOR]),
-    (Gate(), [MAP, MAP]),
-    (Gate(), [MAP, map_type(1, 1, 2, DOUBLE)]),
-    (Gate(), [MAP, vector_type(2, DOUBLE)]),
-    (Gate(), [VECTOR, VECTOR]),
-    (BatchNormTraining(1e-5), [MAP, Type((2,), DOUBLE), Type((2,), DOUBLE)]),
-    (BatchNormTraining(1e-3), [VECTOR, Type((5,), DOUBLE), Type((5,), DOUBLE)]),
-]
-
-
-def applied(op: Op, types: list[Type]) -> tuple[Graph, Value]:
-    """An operation on parameters "x0", "x1", …"""
-    graph = Graph()
-    leaves = [graph.add(Parameter(t, Initial()), name=f"x{i}")[0] for i, t in enumerate(types)]
-    return graph, graph.add(op, *leaves)[0]
+@every_example
+def test_gradients_of_parameters_do_not_need_that_of_the_input(text: str) -> None:
+    results = []
+    for reaches_input in (True, False):
+        graph = graph_of(text)
+        if reaches_input:
+            input_as_parameter(graph)
+        elif not graph.of(Parameter):
+            return
+        program = differentiate(graph, with_loss(graph, graph.outputs["logits"]))
+        random = np.random.default_rng(0)
+        leaves = program.inputs | program.states
+        for name in sorted(leaves):
+            program.write(name, random.uniform(0.5, 1.5, size=leaves[name].array.shape))
+        program.run()
+        results.append({name: program.read(name) for name in program.outputs})
+    for name, value in results[1].items():
+        np.testing.assert_array_equal(value, results[0][name], err_msg=name)
 
 
-@pytest.mark.parametrize(("op", "types"), JOINS)
-def test_gradients_of_joins_agree_with_central_differences(op: Op, types: list[Type]) -> None:
-    graph, y = applied(op, types)
-    program = differentiate(graph, with_loss(graph, y))
-    fill(program)
-    assert len(program.outputs) == len(types) + 1
-    check_gradients(program)
+SMALL = [(blocks, "BLOCK_BYTES"), (pool, "BLOCK_BYTES"), (depthwise, "BLOCK_BYTES")]
+SMALL += [(conv, "CHUNK_BYTES")]
 
 
-@pytest.mark.parametrize("op", [Add(), Multiply(), Concat(), Gate()], ids=lambda op: op.name)
-def test_one_value_may_enter_a_join_twice(op: Op) -> None:
-    graph = Graph()
-    x = graph.add(Parameter(MAP, Initial()), name="x")[0]
-    program = differentiate(graph, with_loss(graph, graph.apply(op, x, x)))
-    fill(program)
-    check_gradients(program)
-
-
-def test_joins_compute_what_they_say() -> None:
-    random = np.random.default_rng(0)
-    x, other, gate = (random.normal(size=s) for s in [(3, 4, 3, 2), (3, 4, 3, 2), (3, 2)])
-    for op, arrays, expected in [
-        (Add(), (x, other, x), x + other + x),
-        (Multiply(), (x, other, x), x * other * x),
-        (Concat(), (x, other), np.concatenate([x, other], axis=-1)),
-        (Gate(), (x, gate), x * gate[:, None, None, :]),
-    ]:
-        types = [Type((BATCH, *a.shape[1:]), DOUBLE) for a in arrays]
-        np.testing.assert_allclose(evaluate(op, types, arrays), expected, rtol=1e-15)
-
-
-def evaluate(op: Op, types: list[Type], arrays: tuple[np.ndarray, ...], output: int = 0):
-    """A result of an operation on arrays."""
-    graph, y = applied(op, types)
-    graph.outputs = {"y": Value(graph, y.node, output)}
-    program = lower(graph, Engine(), len(arrays[0]))
-    for i, array in enumerate(arrays):
-        program.write(f"x{i}", array)
-    program.run()
-    return program.read("y")
-
-
-# Losses ------------------------------------------------------------------------------------------
-
-
-def loss_graph(loss: Op, logits: Type) -> tuple[Graph, Value]:
-    graph = Graph()
-    x = graph.add(Parameter(logits, Initial()), name="x")[0]
-    labels = graph.add(Input(Type((BATCH,), "int64")), name="labels")[0]
-    graph.inputs["labels"] = labels
-    return graph, graph.apply(loss, x, labels)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("logits", [vector_type(4, DOUBLE), map_type(1, 1, 4, DOUBLE)])
-def test_gradient_of_cross_entropy(smoothing: float, logits: Type) -> None:
-    graph, loss = loss_graph(CrossEntropy(label_smoothing=smoothing), logits)
-    program = differentiate(graph, loss)
-    fill(program)
-    program.write("labels", [2, 0, 3])
-    check_gradients(program)
-
-
-def test_cross_entropy_of_certainty_is_zero_and_does_not_overflow() -> None:
-    graph, loss = loss_graph(CrossEntropy(), vector_type(3, "float32"))
-    graph.outputs = {"loss": loss}
-    program = lower(graph, Engine(), 2)
-    program.write("x", [[1e30, 0, 0], [0, -1e30, 1e30]])
-    program.write("labels", [0, 2])
-    program.run()
-    assert program.read("loss") == 0
-
-
-def test_gradient_of_weighted_losses_by_prediction_and_target() -> None:
-    graph = Graph()
-    a, b = (graph.add(Parameter(MAP, Initial()), name=name)[0] for name in "ab")
-    losses = [graph.apply(MeanSquaredError(), *pair) for pair in ((a, b), (a, a), (b, a))]
-    program = differentiate(graph, graph.apply(WeightedSum((1.0, 0.5, 0.25)), *losses))
-    fill(program)
-    check_gradients(program)
-
-
-# Dropout -----------------------------------------------------------------------------------------
-
-
-def dropped(
-    x: np.ndarray, rate: float, key: int = 7, per_image: bool = False, seed: int = 1, step: int = 5
-) -> np.ndarray:
-    types = [Type((BATCH, *x.shape[1:]), DOUBLE), Type((), "int64"), Type((), "int64")]
-    graph = Graph()
-    leaves = [graph.add(Buffer(t), name=name)[0] for t, name in zip(types, "xrs", strict=True)]
-    graph.outputs = {"y": graph.apply(DropoutTraining(rate, key, per_image), *leaves)}
-    program = lower(graph, Engine(), len(x))
-    for name, value in zip("xrs", (x, seed, step), strict=True):
-        program.write(name, value)
-    program.run()
-    return program.read("y")
-
-
-def test_seed_key_and_step_determine_the_mask() -> None:
-    x = np.ones((2, 5, 5, 3))
-    mask = dropped(x, 0.5)
-    np.testing.assert_array_equal(mask, dropped(x, 0.5))
-    for other in ({"seed": 2}, {"key": 8}, {"step": 6}, {"seed": -1}):
-        assert (mask != dropped(x, 0.5, **other)).any()
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
-def test_dropout_keeps_the_expectation(rate: float) -> None:
-    y = dropped(np.ones((4, 100, 100, 5)), rate)
-    assert set(np.unique(y)) <= {0.0, 1 / (1 - rate)}
-    assert abs(y.mean() - 1) < 5 * np.sqrt(rate / (1 - rate) / y.size) + 1e-15
-
-
-def test_a_mask_does_not_depend_on_how_the_engine_takes_it_apart() -> None:
-    few, many = dropped(np.ones((1, 99)), 0.3), dropped(np.ones((1, 200_001)), 0.3)
-    np.testing.assert_array_equal(few, many[:, :99])
-
-
-def test_drop_path_drops_whole_images() -> None:
-    y = dropped(np.ones((400, 3, 3, 2)), 0.25, per_image=True)
-    assert (y == y[:, :1, :1, :1]).all()
-    assert 0.15 < (y[:, 0, 0, 0] == 0).mean() < 0.35
-
-
-def philox(counter: tuple[int, ...], key: tuple[int, int]) -> list[int]:
-    """One block of Philox4x64-10, as in the paper."""
-    word = (1 << 64) - 1
-    (c0, c1, c2, c3), (k0, k1) = counter, key
-    for _ in range(10):
-        first, second = 0xD2E7470EE14C6C93 * c0, 0xCA5A826395121157 * c2
-        c0, c1, c2, c3 = (
-            (second >> 64) ^ c1 ^ k0,
-            second & word,
-            (first >> 64) ^ c3 ^ k1,
-            first & word,
-        )
-        k0, k1 = (k0 + 0x9E3779B97F4A7C15) & word, (k1 + 0xBB67AE8584CAA73B) & word
-    return [c0, c1, c2, c3]
-
-
-def test_masks_are_those_of_the_definition() -> None:
-    seed, key, step, rate = -3, 0x1234_5678_9ABC_DEF0, 41, 0.4
-    words = [word for b in (1, 2, 3) for word in philox((b, step, 0, 0), (seed % 2**64, key))]
-    halves = [half for word in words for half in (word & 0xFFFFFFFF, word >> 32)]
-    expected = [1 / (1 - rate) if u >= rate * 2**32 else 0.0 for u in halves]
-    y = dropped(np.ones((1, 24)), rate, key=key, seed=seed, step=step)
-    np.testing.assert_array_equal(y[0], expected)
-
-
-@pytest.mark.parametrize("per_image", [False, True])
-def test_gradient_of_dropout_repeats_the_mask(per_image: bool) -> None:
-    graph = Graph()
-    x = graph.add(Parameter(MAP, Initial()), name="x")[0]
-    seed, step = (graph.add(Buffer(Type((), "int64")), name=n)[0] for n in ("seed", "step"))
-    y = graph.apply(DropoutTraining(0.4, 3, per_image), x, seed, step)
-    program = differentiate(graph, with_loss(graph, y))
-    fill(program)
-    program.write("seed", 11)
-    program.write("step", 2)
-    check_gradients(program)
+@every_example
+def test_results_do_not_depend_on_the_size_of_blocks(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = []
+    for small in (False, True):
+        for module, limit in SMALL if small else []:
+            monkeypatch.setattr(module, limit, 64)
+        graph = graph_of(text)
+        input_as_parameter(graph)
+        program = differentiate(graph, with_loss(graph, graph.outputs["logits"]))
+        fill(program)
+        program.run()
+        results.append({name: program.read(name) for name in program.outputs})
+    for name, value in results[0].items():
+        distance = np.linalg.norm(value - results[1][name])
+        assert distance <= 1e-14 * np.linalg.norm(value) + 1e-16, name
 
 
 # Operations that are held to exactness -----------------------------------------------------------
@@ -405,33 +196,44 @@ def test_flatten_is_in_the_order_of_fc() -> None:
     )
 
 
-def test_batch_statistics_normalise_and_their_variance_is_unbiased() -> None:
-    x = np.random.default_rng(0).normal(3, 2, size=(5, 4, 3, 2))
-    types = [map_type(4, 3, 2, DOUBLE), Type((2,), DOUBLE), Type((2,), DOUBLE)]
-    arrays = (x, np.ones(2), np.zeros(2))
-    y, mean, inverse, variance = (
-        evaluate(BatchNormTraining(1e-5), types, arrays, output) for output in range(4)
-    )
-    flat = x.reshape(-1, 2)
-    np.testing.assert_allclose(y.reshape(-1, 2).mean(axis=0), 0, atol=1e-14)
-    np.testing.assert_allclose(y.reshape(-1, 2).var(axis=0), 1, rtol=1e-4)
-    np.testing.assert_allclose(mean, flat.mean(axis=0), rtol=1e-14)
-    np.testing.assert_allclose(inverse, 1 / np.sqrt(flat.var(axis=0) + 1e-5), rtol=1e-14)
-    np.testing.assert_allclose(variance, flat.var(axis=0, ddof=1), rtol=1e-14)
-
-
-def test_batch_statistics_survive_a_large_mean_in_single_precision() -> None:
-    x = np.random.default_rng(0).normal(1000, 1, size=(64, 16, 16, 3)).astype(np.float32)
-    types = [map_type(16, 16, 3), Type((3,)), Type((3,))]
-    y = evaluate(BatchNormTraining(1e-5), types, (x, np.ones(3), np.zeros(3)))
-    exact = x.astype(np.float64).reshape(-1, 3)
-    exact = (exact - exact.mean(axis=0)) / np.sqrt(exact.var(axis=0) + 1e-5)
-    assert np.linalg.norm(y.reshape(-1, 3) - exact) < 1e-4 * np.linalg.norm(exact)
-
-
 def test_fields_of_layers_are_of_kinds_that_the_language_can_write() -> None:
-    from cnndsl.frontend.values import CONVERTERS
-
     for kind in OPS.values():
         for argument in fields(kind):  # type: ignore[arg-type]
             assert str(argument.type) in CONVERTERS, f"{kind.name}: {argument.name}"
+
+
+MISTAKES = {
+    "input 4x4x3 -> conv 4, 2x2": "an even window, 2x2, cannot keep the extent by itself",
+    "input 4x4x3 -> conv 4, 3x3, groups=2": "3 input channels cannot be split into 2 equal groups",
+    "input 4x4x3 -> leaky_relu -0.5": "the slope of `leaky_relu` is not negative, this is -0.5",
+    "input 4x4x3 -> maxpool 2x2": "`maxpool` does not say its stride",
+    "input 5 -> maxpool global": "`maxpool` needs a map HxWxC; the value here is a vector of 5",
+    "input 5 -> bn epsilon=0": "the epsilon of `bn` is positive, this is 0",
+    "input 5 -> bn momentum=2": "the momentum of `bn` is between 0 and 1, this is 2",
+    "input 5 -> groupnorm 2": "5 channels cannot be split into 2 equal groups",
+    "input 4x4x5 -> shuffle 0": "5 channels cannot be split into 0 equal groups",
+    "input 4x4x5 -> lrn 0": "`lrn` looks at 1 channel or more, this is 0",
+    "input 5 -> dropout 1": "the rate of `dropout` is at least 0 and less than 1, this is 1",
+    "input 5 -> drop_path -0.1": (
+        "the rate of `drop_path` is at least 0 and less than 1, this is -0.1"
+    ),
+    "input 5 -> pad 1": "`pad` needs a map HxWxC; the value here is a vector of 5",
+    "input 4x4x5 -> pad -1": "`pad` takes numbers that are not negative, this is -1",
+    "input 4x4x5 -> pad 1, top=2": (
+        "`pad` takes either one number for all sides or numbers of sides"
+    ),
+    "input 6x6x5 -> crop top=3, bottom=4": (
+        "`crop` takes 7 rows and 0 columns: nothing is left of 6x6"
+    ),
+    "input 4x4x5 -> slice 2..9": "`slice 2..9` is not within the 5 channels of 4x4x5",
+    "input 4x4x5 -> slice 2..2": "`slice 2..2` takes no channel",
+    "input 4x4x5 -> upsample 0": "`upsample` repeats at least once, this is 0",
+    "input 7 -> upsample 2": "`upsample` needs a map HxWxC; the value here is a vector of 7",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_mistakes_are_told_in_plain_words(text: str) -> None:
+    with pytest.raises(CnndslError) as failure:
+        graph_of(text)
+    assert [d.message for d in failure.value.diagnostics] == [MISTAKES[text]]

@@ -48,6 +48,7 @@ def command(
 
 def summary_of(network: Network) -> dict[str, Any]:
     """The stable machine-readable summary."""
+    from cnndsl.frontend.unparse import written
     from cnndsl.graph import analysis
 
     graph = network.graph
@@ -69,7 +70,7 @@ def summary_of(network: Network) -> dict[str, Any]:
         "layers": [
             {
                 "name": row.name,
-                "layer": row.layer,
+                "layer": written(graph, row.node),
                 "output": str(row.output),
                 "parameters": row.parameters,
                 "multiply_adds": row.multiply_adds,

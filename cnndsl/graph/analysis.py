@@ -31,7 +31,6 @@ class Row:
 
     node: Node
     name: str
-    layer: str
     output: Type
     parameters: int
     multiply_adds: int
@@ -183,7 +182,6 @@ def summarise(graph: Graph) -> list[Row]:
             Row(
                 node,
                 graph.name(node),
-                graph.op(node).spell(*(v.type for v in graph.operands(node))),
                 output,
                 own,
                 multiply_adds(graph, node),

@@ -82,7 +82,8 @@ class LeakyRelu(Activation):
 class Elu(Activation):
     """`x` where it is positive, `alpha · (exp(x) − 1)` elsewhere.
 
-    Source: Clevert et al., Fast and accurate deep network learning by exponential linear units, 2016.
+    Source: Clevert et al., Fast and accurate deep network learning by exponential linear units,
+    2016.
     """
 
     alpha: float = 1.0

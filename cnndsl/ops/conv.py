@@ -15,9 +15,10 @@ from cnndsl.ops.geometry import Padding, Pads, dilated, output_extent, pads_of
 class Conv(Op):
     """Cross-correlation of a map with `filters` learned windows, plus a bias.
 
-    Each output element is the sum over a window of `kernel` times a filter (no flip). Padding keeps the
-    extent at stride 1 unless `pad` is given. With `groups` g, output channel j reads only the j-th g-th
-    part of the input's channels. Has no bias where its only reader is a `bn`, unless `bias=true`.
+    Each output element is the sum over a window of `kernel` times a filter (no flip). Padding keeps
+    the extent at stride 1 unless `pad` is given. With `groups` g, input channels and filters are
+    cut into g equal parts, and the filters of a part read the channels of the same part. Has no
+    bias where its only reader is a `bn`, unless `bias=true`.
 
     Source: LeCun et al., Gradient-based learning applied to document recognition, 1998; groups:
     Krizhevsky et al., 2012; dilation: Yu & Koltun, 2016.
@@ -63,7 +64,9 @@ class Conv(Op):
                 f"{x.channels} input channels cannot be split into {self.groups} equal groups"
             )
         if self.filters % self.groups:
-            raise Mismatch(f"{self.filters} filters cannot be split into {self.groups} equal groups")
+            raise Mismatch(
+                f"{self.filters} filters cannot be split into {self.groups} equal groups"
+            )
         area = math.prod(self.kernel)
         inner = x.channels // self.groups
         initial = Initial(
@@ -148,7 +151,9 @@ class DepthwiseConv(Op):
 class ConvInputGradient(Op):
     """The gradient of a convolution's input: each output gradient spread over its window.
 
-    Inputs: weight, output gradient. Source: Dumoulin & Visin, A guide to convolution arithmetic, 2016.
+    Inputs: weight, output gradient.
+
+    Source: Dumoulin & Visin, A guide to convolution arithmetic, 2016.
     """
 
     conv: Conv

@@ -56,8 +56,8 @@ def output_extent(
     """The extent that a window leaves: (N - F + 2P)/S + 1, floored, or rounded up with `ceil`.
 
     Raises:
-        Mismatch: not a map; a window that is larger than the padded map; an even window that states no
-            padding; a stride, padding or dilation that makes no sense.
+        Mismatch: not a map; a window that is larger than the padded map; an even window that states
+            no padding; a stride, padding or dilation that makes no sense.
     """
     if not x.is_map:
         raise Mismatch(f"a window needs a map HxWxC; the value here is a vector of {x}")

@@ -123,7 +123,8 @@ class Correct(Op):
     """How many images of the batch have their largest logit (the first of equals) at the label.
 
     Inputs: logits, labels; a label that is no class, such as −1, is never hit. Instead of labels
-    there may be a target of the logits' shape, whose largest element is the label. Result: a scalar.
+    there may be a target of the logits' shape, whose largest element is the label. Result: a
+    scalar.
     """
 
     differentiable = False

@@ -26,9 +26,9 @@ def _affine(channels: int) -> Parameters:
 
 @op("bn")
 class BatchNorm(Op):
-    """Batch normalisation with running statistics: `gamma · (x − mean) / √(variance + epsilon) + beta`.
+    """`gamma · (x − mean) / √(variance + epsilon) + beta` per channel, with running statistics.
 
-    Per channel; of maps and of vectors. In training, mean and variance are those of the batch (over
+    Of maps and of vectors. In training, mean and variance are those of the batch (over
     images and positions, the variance biased), and the running ones become
     `momentum · running + (1 − momentum) · batch`, with the unbiased variance. (What PyTorch calls
     momentum is 1 − this one.)
@@ -137,7 +137,8 @@ class BatchNormTrainingGradient(Op):
     """The gradients of x, gamma and beta. Inputs: x, gamma, mean, inverse deviation, dy.
 
     With x̂ the normalised x and means over images and positions:
-    `dx = gamma · inverse · (dy − mean(dy) − x̂ · mean(dy · x̂))`, `dgamma = Σ dy · x̂`, `dbeta = Σ dy`.
+    `dx = gamma · inverse · (dy − mean(dy) − x̂ · mean(dy · x̂))`, `dgamma = Σ dy · x̂` and
+    `dbeta = Σ dy`.
     """
 
     differentiable = False
@@ -280,10 +281,11 @@ class LocalResponseNorm(Op):
     """`x / (k + a · Σ x²) ^ beta`, the sum over `size` neighbouring channels at the same position.
 
     The neighbours of channel c are c − size/2 … c + (size − 1)/2, each half rounded down, as far as
-    they exist. a is `alpha`, as in the AlexNet paper; with `average=true` it is `alpha / size`, as in
-    Caffe and PyTorch.
+    they exist. a is `alpha`, as in the AlexNet paper; with `average=true` it is `alpha / size`, as
+    in Caffe and PyTorch.
 
-    Source: Krizhevsky et al., ImageNet classification with deep convolutional neural networks, 2012.
+    Source: Krizhevsky et al., ImageNet classification with deep convolutional neural networks,
+    2012.
     """
 
     size: int = 5

@@ -36,7 +36,9 @@ class Pool(Op):
         """The output's extent for an input type."""
         if self.kernel == GLOBAL:
             if not x.is_map:
-                raise Mismatch(f"`{self.name}` needs a map HxWxC; the value here is a vector of {x}")
+                raise Mismatch(
+                    f"`{self.name}` needs a map HxWxC; the value here is a vector of {x}"
+                )
             if self.stride is not None or self.pad != 0 or self.ceil:
                 raise Mismatch(f"`{self.name} global` takes no stride, `pad` or `ceil`")
             return Size(1, 1)
@@ -48,7 +50,7 @@ class Pool(Op):
         return output_extent(x, self.size(x), self.stride, self.pad, self.ceil)
 
     def pads(self, x: Type) -> Pads:
-        """Padding before and after, along height and width; with `ceil` enough for the last window."""
+        """Padding before and after each axis; with `ceil` enough for the last window."""
         if self.kernel == GLOBAL:
             return (0, 0), (0, 0)
         return pads_of(x.extent, self.size(x), self.step(), self.pad, self.ceil)
@@ -73,8 +75,9 @@ class Pool(Op):
 class MaxPool(Pool):
     """The largest element of each window; padding never wins.
 
-    `ceil=true` rounds the extent up and drops a last window that would start in padding. The second
-    result is which element of the window won (row by row, the first of equals), for the gradient.
+    `ceil=true` rounds the extent up and drops a last window that would start in padding. The
+    second result is which element of the window won (row by row, the first of equals), for the
+    gradient.
     """
 
     kernel: PoolKernel
@@ -107,7 +110,10 @@ class MaxPool(Pool):
 
 @op("maxpool_gradient", registry=None)
 class MaxPoolGradient(Op):
-    """The gradient of max pooling: all of it goes to the winner. Inputs: winners, output gradient."""
+    """The gradient of max pooling: all of it goes to the winner.
+
+    Inputs: winners, output gradient.
+    """
 
     pool: MaxPool
     x: Type
@@ -150,7 +156,10 @@ class AveragePool(Pool):
 
 @op("avgpool_gradient", registry=None)
 class AveragePoolGradient(Op):
-    """The gradient of average pooling: each window's share, spread evenly. Input: output gradient."""
+    """The gradient of average pooling: each window's share, spread evenly.
+
+    Input: output gradient.
+    """
 
     pool: AveragePool
     x: Type

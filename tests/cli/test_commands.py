@@ -123,7 +123,7 @@ def test_the_summary_is_machine_readable(capsys) -> None:
     assert sum(layer["parameters"] for layer in facts["layers"]) == 61_706
     assert facts["layers"][1] == {
         "name": "conv1",
-        "layer": "conv 6, 5x5, pad=0, bias=true",
+        "layer": "conv 6, 5x5, pad=0",
         "output": "28x28x6",
         "parameters": 156,
         "multiply_adds": 117_600,

@@ -180,6 +180,7 @@ LAYERS: dict[str, Reference] = {
     "input 5x4x3 -> relu": lambda x, w: F.relu(x),
     "input 5x4x3 -> relu6": lambda x, w: F.relu6(x),
     "input 5x4x3 -> leaky_relu 0.1": lambda x, w: F.leaky_relu(x, 0.1),
+    "input 5x4x3 -> elu 0.5": lambda x, w: F.elu(x, 0.5),
     "input 5x4x3 -> sigmoid": lambda x, w: F.sigmoid(x),
     "input 5x4x3 -> tanh": lambda x, w: F.tanh(x),
     "input 5x4x3 -> silu": lambda x, w: F.silu(x),

@@ -66,7 +66,7 @@ class Engine:
         return builder(op, inputs, outputs)
 
     def running(self) -> AbstractContextManager[object]:
-        """BLAS on one thread: its threads spin, and a busy machine makes them wait for each other."""
+        """BLAS on one thread: its threads spin, and on a busy machine wait for each other."""
         limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
         return limit
 

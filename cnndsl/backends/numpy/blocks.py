@@ -40,7 +40,7 @@ class Blocks:
         return self.temporaries * self.size * ITEM_BYTES[self.dtype]
 
     def parts(self, scratch: tuple[Array, ...], *arrays: Array) -> Iterator[tuple[Array, ...]]:
-        """For every block that part of each array, flat, and the temporaries if there is scratch."""
+        """The flat part of each array in every block, and the temporaries if there is scratch."""
         flat = [array.reshape(-1) for array in arrays]
         size = self.size
         spare: list[Array] = []
