@@ -14,7 +14,8 @@ PACKAGE = ROOT / "cnndsl"
 #: Parts of the package from the bottom up; a part imports only parts at its level or below, except
 #: that parts which share a level import none of each other.
 LEVELS = [
-    {"diagnostics", "resources", "files"},
+    {"diagnostics", "resources"},
+    {"files"},
     {"graph"},
     {"ops"},
     {"frontend", "passes", "runtime"},

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
 from typing import Final
 
-from cnndsl.frontend.unparse import written
+from cnndsl.drawing.lettering import short_number
 from cnndsl.graph import analysis
 from cnndsl.graph.graph import Graph, Head, Node
 from cnndsl.graph.leaves import STATE, Input, Parameter
 from cnndsl.graph.op import Op, spell
 from cnndsl.graph.types import Type
+from cnndsl.ops.conv import Conv
 
 #: The families, by the module of an operation, whose layers go into the box of the layer before.
 FOLLOWERS: Final = ("norm", "activation", "dropout")
@@ -53,11 +54,16 @@ class Box:
         """The parameters of this box and its twins."""
         return self.parameters + sum(twin.total_parameters for twin in self.twins)
 
+    @property
+    def label(self) -> list[str]:
+        """The layer, what follows it in its box, and the shape."""
+        rows = [self.lines[0], ", ".join(self.lines[1:])]
+        is_input = self.ops and isinstance(self.ops[0], Input)
+        return [row for row in (*rows, "" if is_input else self.shape) if row]
+
     def tooltip(self) -> str:
         """Names, and what the layers cost."""
-        lines = [*self.names, f"{self.parameters:,} parameters" if self.parameters else ""]
-        lines.append(f"{self.multiply_adds:,} multiply-adds" if self.multiply_adds else "")
-        return "\n".join(filter(None, lines))
+        return "\n".join([*self.names, *_costs(self.parameters, self.multiply_adds)])
 
 
 @dataclass(eq=False)
@@ -90,6 +96,25 @@ class Frame:
     def parameters(self) -> int:
         """The parameters within, those of all repetitions."""
         return sum(box.total_parameters for box in self.boxes())
+
+    def tooltip(self) -> str:
+        """The path, and what everything within costs, once where it repeats."""
+        boxes = list(self.boxes())
+        adds = sum(box.multiply_adds for box in boxes)
+        costs = _costs(sum(box.parameters for box in boxes), adds)
+        return "\n".join([".".join(self.path), *costs])
+
+    @property
+    def caption(self) -> str:
+        """How many parameters are within; of several alike, those of each."""
+        total = self.parameters
+        if not total:
+            return ""
+        if self.times == 1:
+            return f"{short_number(total)} params"
+        if all(t.parameters == box.parameters for box in self.boxes() for t in box.twins):
+            return f"{short_number(total // self.times)} params each"
+        return f"{short_number(total)} params in all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +150,21 @@ def scene(graph: Graph) -> Scene:
     edges: list[Edge] = []
     boxes: list[Box] = []
     for node in order:
-        before = box_of[operands[node][0]] if operands[node] else None
-        if before is not None and readers[operands[node][0]] == 1 and len(operands[node]) == 1:
-            if _follows(graph, node, before):
-                _append(graph, node, before)
-                box_of[node] = before
-                continue
-        box = box_of[node] = _box(graph, node)
-        boxes.append(box)
-        edges += [Edge(box_of[source], box) for source in operands[node]]
-    for head in graph.heads:
-        source = box_of[head.value.node]
-        pill = _pill(head, source, len(graph) + len(boxes))
-        boxes.insert(boxes.index(source) + 1, pill)
-        edges.append(Edge(source, pill))
+        first = operands[node][0] if operands[node] else None
+        alone = first is not None and readers[first] == len(operands[node]) == 1
+        if first is not None and alone and _follows(graph, node, box_of[first]):
+            box = box_of[first]
+            _append(graph, node, box)
+        else:
+            box = _box(graph, node)
+            boxes.append(box)
+            edges += [Edge(box_of[source], box) for source in operands[node]]
+        box_of[node] = box
+    for number, head in enumerate(graph.heads, start=max(order) + 1):
+        end = box_of[head.value.node]
+        pill = _pill(head, end, number)
+        boxes.insert(boxes.index(end) + 1, pill)
+        edges.append(Edge(end, pill))
     root = Frame((graph.name_of_model,), _grouped(boxes, 0))
     _simplify(root)
     main = analysis.main_path(graph)
@@ -149,6 +175,11 @@ def scene(graph: Graph) -> Scene:
         sum(analysis.multiply_adds(graph, node) for node in order if node in main),
         ", ".join(str(value.type) for value in graph.inputs.values()),
     )
+
+
+def _costs(parameters: int, multiply_adds: int) -> list[str]:
+    counts = [(parameters, "parameters"), (multiply_adds, "multiply-adds")]
+    return [f"{count:,} {what}" for count, what in counts if count]
 
 
 def _family(op: Op) -> str:
@@ -170,8 +201,19 @@ def _box(graph: Graph, node: Node) -> Box:
     op = graph.op(node)
     box = Box(node, _path(graph.name(node)), _family(op), [], [], graph.types(node)[0], [])
     _append(graph, node, box)
-    box.lines = [written(graph, node)]
+    box.lines = [_figure_text(graph, node)]
     return box
+
+
+def _figure_text(graph: Graph, node: Node) -> str:
+    """A layer as in the language, without what a figure does not say: the bias, a 1x1's padding."""
+    op = graph.op(node)
+    for argument in fields(op):  # type: ignore[arg-type]
+        if argument.name == "bias":
+            op = replace(op, bias=argument.default)  # type: ignore[type-var]
+    if isinstance(op, Conv) and op.kernel == (1, 1) and op.pad == 0:
+        op = replace(op, pad=None)
+    return op.spell(*(value.type for value in graph.operands(node)))
 
 
 def _append(graph: Graph, node: Node, box: Box) -> None:

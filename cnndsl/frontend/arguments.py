@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
 
-from cnndsl.diagnostics import Span, did_you_mean
+from cnndsl.diagnostics import Label, Span, did_you_mean
 from cnndsl.frontend import syntax
-from cnndsl.frontend.expressions import Evaluator
+from cnndsl.frontend.expressions import Evaluator, rounding
 from cnndsl.frontend.problems import Problem
 from cnndsl.frontend.scope import Scope
-from cnndsl.frontend.values import CONVERTERS, Unfit, show
+from cnndsl.frontend.values import CONVERTERS, Unfit
 from cnndsl.graph.op import Op
 
 STRIDE = "stride"
@@ -19,10 +19,11 @@ STRIDE = "stride"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An evaluated argument; `name` is None for a positional one."""
+    """An evaluated argument, as it is `written`; `name` is None for a positional one."""
 
     value: Any
     span: Span
+    written: syntax.Expression
     name: str | None = None
 
 
@@ -33,7 +34,8 @@ def evaluate_arguments(
     result = []
     for argument in arguments:
         name = STRIDE if argument.is_stride else argument.name.id if argument.name else None
-        result.append(Given(evaluator.evaluate(argument.value, scope), argument.span, name))
+        value = evaluator.evaluate(argument.value, scope)
+        result.append(Given(value, argument.span, argument.value, name))
     return result
 
 
@@ -43,12 +45,14 @@ def bind(
     named: Sequence[str],
     what: str,
     signature: str,
+    definition: Span | None = None,
 ) -> dict[str, Given]:
-    """Which parameter each argument is for.
+    """Which parameter each argument is for; `definition` is where a block is defined.
 
     Raises:
         Problem: too many, unknown or doubled arguments.
     """
+    defined = (Label(definition, "it is defined here"),) if definition is not None else ()
     bound: dict[str, Given] = {}
     places = list(positional)
     for argument in given:
@@ -56,22 +60,39 @@ def bind(
         if name is None:
             if not places:
                 raise Problem(
-                    "E0403", f"too many arguments for `{what}`", argument.span, help=signature
+                    "E0403",
+                    f"too many arguments for `{what}`",
+                    argument.span,
+                    secondary=defined,
+                    help=signature,
                 )
             name = places.pop(0)
         elif name not in positional and name not in named:
             if name == STRIDE:
-                raise Problem("E0401", f"`{what}` has no stride", argument.span, help=signature)
+                raise Problem(
+                    "E0401",
+                    f"`{what}` has no stride",
+                    argument.span,
+                    secondary=defined,
+                    help=signature,
+                )
             raise Problem(
                 "E0401",
                 f"`{what}` has no argument `{name}`",
                 argument.span,
+                secondary=defined,
                 help=did_you_mean(name, [*positional, *named]) or signature,
             )
         elif name in places:
             places.remove(name)
         if name in bound:
-            raise Problem("E0404", f"`{name}` of `{what}` is given twice", argument.span)
+            raise Problem(
+                "E0404",
+                f"`{name}` of `{what}` is given twice",
+                argument.span,
+                secondary=(Label(bound[name].span, "the first is here"),),
+                help=signature,
+            )
         bound[name] = argument
     return bound
 
@@ -93,7 +114,12 @@ def build_op(kind: type[Op], given: Sequence[Given], name: syntax.Name) -> Op:
         try:
             values[field_name] = convert(argument.value)
         except Unfit as unfit:
-            raise Problem(unfit.code, unfit.message, argument.span, f"`{field_name}`") from None
+            help = f"it is written `{signature(kind)}`" if argument.name is None else None
+            if unfit.code == "E0406":
+                help = rounding(argument.written)
+            raise Problem(
+                unfit.code, unfit.message, argument.span, f"`{field_name}`", help=help
+            ) from None
     for missing in arguments:
         if missing.name not in values and missing.default is MISSING:
             raise Problem(
@@ -108,7 +134,9 @@ def build_op(kind: type[Op], given: Sequence[Given], name: syntax.Name) -> Op:
 def bind_parameters(block: syntax.Block, given: Sequence[Given]) -> dict[str, Given]:
     """Which parameter of a block each argument is for."""
     names = [p.name.id for p in block.parameters]
-    return bind(given, names, (), block.name.id, f"it is defined as `{block_signature(block)}`")
+    written = f"it is defined as `{block_signature(block)}`"
+    last = block.parameters[-1].span if block.parameters else block.name.span
+    return bind(given, names, (), block.name.id, written, block.name.span.until(last))
 
 
 def signature(kind: type[Op]) -> str:
@@ -131,8 +159,3 @@ def block_signature(block: syntax.Block) -> str:
         for p in block.parameters
     ]
     return f"{block.name.id}({', '.join(words)})"
-
-
-def show_arguments(given: dict[str, Given]) -> str:
-    """Arguments for a message: `width = 128, stride = 1`."""
-    return ", ".join(f"{name} = {show(g.value)}" for name, g in given.items())

@@ -11,11 +11,14 @@ from typing import Any
 from cnndsl.diagnostics import CnndslError, Diagnostic, Source, Span, did_you_mean
 from cnndsl.frontend import syntax
 from cnndsl.frontend.arguments import Given, bind_parameters, evaluate_arguments
+from cnndsl.frontend.calls import Calling, parameter_scope
+from cnndsl.frontend.inputs import missing_input
 from cnndsl.frontend.library import Module
+from cnndsl.frontend.limits import Limits
 from cnndsl.frontend.parse import parse_expression
 from cnndsl.frontend.problems import Poisoned, Problem
 from cnndsl.frontend.scope import Scope
-from cnndsl.frontend.steps import Calling, Elaborator, Limits
+from cnndsl.frontend.steps import Elaborator
 from cnndsl.graph.graph import Graph, Value
 from cnndsl.graph.types import Size
 from cnndsl.ops.conv import Conv
@@ -80,12 +83,13 @@ def _model(e: Elaborator, name: str, overrides: dict[str, str | int]) -> Network
     e.graph.name_of_model = name
     values: dict[str, Any] = {}
     try:
-        e.call = Calling(e.numbers(definition.body), home, e.globals(home))
+        e.call = Calling(definition, e.numbers(definition.body), home, Scope())
+        e.call.globals = e.globals(home)
         scope = _model_scope(e, definition, chain, overrides)
         values = {p.name.id: scope.names[p.name.id] for p in definition.parameters}
         e.body(definition.body, scope)
         if e.current is None and not e.mistakes:
-            e.missing_input(definition.name.span)
+            raise missing_input(definition.name.span)
     except Problem as problem:
         e.report(problem)
     except Poisoned:
@@ -121,7 +125,7 @@ def _model_scope(
     home_scope = e.globals(chain[-1][1])
     own: dict[str, Any] = {}
     if overrides and not _missing(definition, bound):
-        own = e.parameter_scope(block, bound, home_scope, definition.name).names
+        own = parameter_scope(e, block, bound, home_scope, definition.name).names
     for key, text in overrides.items():
         if key not in names:
             raise CnndslError(
@@ -134,10 +138,11 @@ def _model_scope(
                 status=2,
             )
         source = Source("--set", str(text))
-        value = e.evaluator.evaluate(parse_expression(source), e.globals(e.module))
+        written = parse_expression(source)
+        value = e.evaluator.evaluate(written, e.globals(e.module))
         e.changed |= key not in own or own[key] != value
-        bound[key] = Given(value, Span(source, 0, len(source.text)), key)
-    return e.parameter_scope(block, bound, home_scope, definition.name)
+        bound[key] = Given(value, Span(source, 0, len(source.text)), written, key)
+    return parameter_scope(e, block, bound, home_scope, definition.name)
 
 
 def _missing(definition: syntax.Model, bound: dict[str, Given]) -> bool:

@@ -7,15 +7,16 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from cnndsl.diagnostics import Diagnostic, did_you_mean
+from cnndsl.diagnostics import Diagnostic, Label, did_you_mean
 from cnndsl.frontend import syntax
+from cnndsl.frontend.claims import Claims, trace_of
 from cnndsl.frontend.elaborate import Network
 from cnndsl.frontend.expressions import Evaluator
 from cnndsl.frontend.problems import Problem
 from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.values import is_number, show
 from cnndsl.graph import analysis
-from cnndsl.graph.graph import Graph, Node
+from cnndsl.graph.graph import Graph, Node, Value
 from cnndsl.graph.types import Size
 
 Comparison = Callable[[Any, Any], bool]
@@ -53,6 +54,12 @@ OF_LAYER: dict[str, Callable[[Graph, Node], Any]] = {
     "flops": analysis.flops,
     "depth": lambda graph, node: analysis.depth(graph)[node],
 }
+
+
+#: How a quantity is called in a sentence.
+_SPOKEN = {"multiply_adds": "multiply-adds", "flops": "FLOPs"}
+#: The quantities that are counted.
+PLURAL = ("parameters", "buffers", "multiply_adds", "flops", "layers", "activation_bytes")
 
 
 def _last_map(graph: Graph) -> Node:
@@ -103,14 +110,37 @@ def _prove(network: Network, proof: syntax.Proof) -> None:
     else:
         raise Problem("E0405", f"`{proof.operator}` compares numbers", proof.value.span)
     if not holds:
-        of = f" of {proof.of.text}" if proof.of else ""
-        shown = f"{actual:_}" if isinstance(actual, int) else show(actual)
-        raise Problem(
-            "E0501",
-            f"{proof.quantity.id.replace('_', ' ')}{of} of `{network.name}` is {shown}",
-            proof.span,
-            f"it is {shown}",
-        )
+        raise _not_so(network, proof, actual)
+
+
+def _not_so(network: Network, proof: syntax.Proof, actual: Any) -> Problem:
+    quantity = proof.quantity.id
+    shown = f"{actual:_}" if isinstance(actual, int) else show(actual)
+    of = f"`{proof.of.text}` of `{network.name}`" if proof.of else f"`{network.name}`"
+    wanted = {"==": "not", "!=": "and the claim excludes", "~": "which does not round to"}.get(
+        proof.operator, f"which is not {proof.operator}"
+    )
+    secondary: tuple[Label, ...] = ()
+    trace: tuple[str, ...] = ()
+    if proof.of is not None:
+        value = Value(network.graph, _layers(network.graph)[proof.of.text])
+        trace = trace_of(value, Claims())
+        span = network.graph.span(value.node)
+        secondary = (Label(span, f"`{proof.of.text}` stands here"),) if span else ()
+    spoken = _SPOKEN.get(quantity, quantity.replace("_", " "))
+    verb = "are" if quantity in PLURAL else "is"
+    return Problem(
+        "E0501",
+        f"the {spoken} of {of} {verb} {shown}, {wanted} {proof.value.span.text}",
+        proof.span,
+        secondary=secondary,
+        trace=trace,
+    )
+
+
+def _layers(graph: Graph) -> dict[str, Node]:
+    """The layers by name."""
+    return {graph.name(node): node for node in analysis.layers(graph)}
 
 
 def _measure(network: Network, proof: syntax.Proof) -> Any:
@@ -125,7 +155,7 @@ def _measure(network: Network, proof: syntax.Proof) -> Any:
         )
     if proof.of is None:
         return table[quantity.id](graph)
-    nodes = {graph.name(node): node for node in analysis.layers(graph)}
+    nodes = _layers(graph)
     if proof.of.text not in nodes:
         raise Problem(
             "E0502",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from cnndsl.diagnostics import did_you_mean
+from cnndsl.diagnostics import did_you_mean, suggest
 from cnndsl.frontend import syntax
 from cnndsl.frontend.functions import FUNCTIONS, SIGNATURES
+from cnndsl.frontend.limits import MAX_BITS, MAX_LENGTH
+from cnndsl.frontend.loops import rows
 from cnndsl.frontend.problems import Poisoned, Problem, TooMuch
 from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.values import (
@@ -23,10 +25,6 @@ from cnndsl.frontend.values import (
     whole,
 )
 from cnndsl.graph.types import Size
-
-#: The most bits of a number, and the longest range or list.
-MAX_BITS = 256
-MAX_LENGTH = 100_000
 
 
 class Evaluator:
@@ -70,7 +68,8 @@ class Evaluator:
         try:
             return whole(value)
         except Unfit as unfit:
-            raise Problem(unfit.code, unfit.message, node.span) from None
+            help = rounding(node) if unfit.code == "E0406" else None
+            raise Problem(unfit.code, unfit.message, node.span, help=help) from None
 
     def truth(self, node: syntax.Expression, scope: Scope) -> bool:
         """The value of an expression that must be a boolean."""
@@ -82,43 +81,6 @@ class Evaluator:
                 node.span,
             )
         return value
-
-    def rows(
-        self, names: tuple[syntax.Name, ...], iterable: syntax.Expression, scope: Scope
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """For each element of a list or range its index and what the loop's names mean.
-
-        As many names as columns take a row apart; one more in front is the index; over plain
-        values two names are index and value.
-        """
-        value = self.evaluate(iterable, scope)
-        if not isinstance(value, list | range):
-            raise Problem(
-                "E0405",
-                f"a list or a range is wanted here, this is {describe(value)}",
-                iterable.span,
-            )
-        words = [name.id for name in names]
-        for again in (n for i, n in enumerate(names) if n.id in words[:i]):
-            raise Problem("E0304", f"the loop binds `{again.id}` twice", again.span)
-        for index, element in enumerate(value):
-            self.count(iterable)
-            row = element if isinstance(element, list) else [element]
-            if len(words) == len(row):
-                yield index, dict(zip(words, row, strict=True))
-            elif len(words) == 1:
-                yield index, {words[0]: element}
-            elif len(words) == len(row) + 1:
-                yield index, dict(zip(words, [index, *row], strict=True))
-            else:
-                columns = f"{len(row)} column" + "s" * (len(row) != 1)
-                raise Problem(
-                    "E0409",
-                    f"the loop has {len(words)} names for a row of {columns}",
-                    names[0].span.until(names[-1].span),
-                    f"row {index} has {columns}",
-                    help=f"write {len(row)} names, or {len(row) + 1} to have the index in front",
-                )
 
     # Rules ---------------------------------------------------------------------------------------
 
@@ -143,8 +105,8 @@ class Evaluator:
                 "E0302",
                 f"there is nothing called `{node.id}` here",
                 node.span,
-                secondary=scope.pointer(node.id),
-                help=did_you_mean(node.id, known),
+                secondary=scope.pointer(suggest(node.id, known)),
+                help=_help_with(node.id, known),
             )
         return value
 
@@ -254,7 +216,7 @@ class Evaluator:
 
     def _comprehension(self, node: syntax.Comprehension, scope: Scope) -> list[Any]:
         result = []
-        for _, names in self.rows(node.names, node.iterable, scope):
+        for _, names in rows(self, node.names, node.iterable, scope):
             inner = scope.inner()
             inner.bind_all(node.names, names)
             if node.condition is None or self.truth(node.condition, inner):
@@ -265,7 +227,7 @@ class Evaluator:
         value = self.evaluate(node.value, scope)
         index = self.whole(node.index, scope)
         if isinstance(value, dict):
-            return element(value, index, node.value.span.text, node)
+            return element(value, index, node.value.span.text, node.index)
         if not isinstance(value, list | range | Size):
             raise Problem("E0405", f"{describe(value)} has no elements", node.value.span)
         if not 0 <= index < len(value):
@@ -282,9 +244,10 @@ class Evaluator:
         if function is None:
             raise Problem(
                 "E0302",
-                f"there is no function `{node.function.id}`; there is {', '.join(FUNCTIONS)}",
+                f"there is no function `{node.function.id}`",
                 node.function.span,
-                help=did_you_mean(node.function.id, FUNCTIONS),
+                help=did_you_mean(node.function.id, FUNCTIONS)
+                or f"there is {', '.join(FUNCTIONS)}",
             )
         arguments = [self.evaluate(argument, scope) for argument in node.arguments]
         try:
@@ -302,22 +265,43 @@ class Evaluator:
         return simplify(result) if isinstance(result, Fraction) else result
 
 
-def element(family: dict[int, Any], index: int, name: str, node: syntax.Node) -> Any:
+def rounding(node: syntax.Expression) -> str | None:
+    """How the quotient of an expression becomes a whole number."""
+    if not isinstance(node, syntax.Binary):
+        return None
+    return f"`floor({node.span.text})` rounds down, `ceil({node.span.text})` up"
+
+
+def element(family: dict[int, Any], index: int, name: str, at: syntax.Node) -> Any:
     """An element of a family of values that flow.
 
     Raises:
         Problem: there is none of this index.
     """
     if index not in family:
-        there = ", ".join(map(str, sorted(family)))
-        raise Problem(
-            "E0307", f"there is no `{name}[{index}]` yet", node.span, f"there is {name}[{there}]"
-        )
+        there = [f"`{name}[{i}]`" for i in sorted(family)]
+        shown = ", ".join(there if len(there) < 8 else [*there[:3], "…", there[-1]])
+        raise Problem("E0307", f"there is no `{name}[{index}]` yet", at.span, f"there is {shown}")
     if family[index] is UNKNOWN:
         raise Poisoned
     return family[index]
 
 
+def _help_with(word: str, known: set[str]) -> str | None:
+    if word.lower() in _BOOLEANS:
+        return f"write `{_BOOLEANS[word.lower()]}`"
+    return did_you_mean(word, known)
+
+
+#: How other languages write the booleans.
+_BOOLEANS = {
+    "true": "true",
+    "yes": "true",
+    "on": "true",
+    "false": "false",
+    "no": "false",
+    "off": "false",
+}
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "!=": operator.ne,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from cnndsl.diagnostics import (
     Span,
     did_you_mean,
     error,
+    suggest,
 )
 from cnndsl.frontend import syntax
 from cnndsl.frontend.parse import parse
@@ -54,12 +56,19 @@ class Module:
                 return result
             base = definition.base
             found = module.models.get(base.id)
-            if found is None or any(found[0] is seen for seen, _ in result):
-                what = (
-                    "there is no model" if found is None else "this variant is defined by itself:"
-                )
+            if found is None:
                 raise _mistake(
-                    "E0309", f"{what} `{base.id}`", base.span, did_you_mean(base.id, module.models)
+                    "E0309",
+                    f"there is no model `{base.id}`",
+                    base.span,
+                    did_you_mean(base.id, module.models),
+                )
+            if any(found[0] is seen for seen, _ in result):
+                raise _mistake(
+                    "E0309",
+                    f"`{definition.name.id}` is a variant of itself",
+                    base.span,
+                    "a variant goes back to a `model` with a body",
                 )
             definition, module = found
 
@@ -127,13 +136,19 @@ class Module:
         if namesake in complete:
             return namesake
         if not self.own_models:
-            raise error("E0309", f"{self.source.name} defines no model")
-        if not complete:
             raise error(
                 "E0309",
+                f"{self.source.name} defines no model",
+                help="a model is written `model name { … }`",
+            )
+        if not complete:
+            first = self.own_models[0]
+            given = ", ".join(f"{name} = …" for name in self._missing(first))
+            raise _mistake(
+                "E0309",
                 f"every model of {self.source.name} needs arguments",
-                help="a variant gives them: `model small = "
-                f"{self.own_models[0]}({', '.join(self._missing(self.own_models[0]))} = …)`",
+                self.models[first][0].name.span,
+                f"a variant gives them: `model small = {first}({given})`",
             )
         raise error(
             "E0309",
@@ -196,23 +211,25 @@ class _Loader:
         here = path.resolve()
         self.loading.append(here)
         module = Module(parse(source))
-        mistakes: list[Diagnostic] = []
+        mistakes: list[tuple[int, Diagnostic]] = []
         for item in module.file.items:
             try:
-                self._define(module, item, here)
+                self._define(module, item, here, source)
             except CnndslError as failure:
-                mistakes.extend(failure.diagnostics)
-        mistakes.extend(_stray_sections(module))
+                mistakes += [(item.span.start, found) for found in failure.diagnostics]
+        for found in (*_stray_sections(module), *_broken_variants(module)):
+            mistakes.append((found.span.start if found.span else 0, found))
         self.loading.pop()
         if mistakes:
-            raise CnndslError(*mistakes)
+            in_order = sorted(mistakes, key=lambda mistake: mistake[0])
+            raise CnndslError(*(found for _, found in in_order))
         self.loaded[here] = module
         return module
 
-    def _define(self, module: Module, item: syntax.Item, here: Path) -> None:
+    def _define(self, module: Module, item: syntax.Item, here: Path, source: Source) -> None:
         match item:
             case syntax.Use():
-                self._use(module, item, here)
+                self._use(module, item, here, source)
             case syntax.Global():
                 module.lets.append(item.let)
             case syntax.Block():
@@ -223,7 +240,7 @@ class _Loader:
                 module.models[item.name.id] = (item, module)
                 module.own_models.append(item.name.id)
 
-    def _use(self, module: Module, item: syntax.Use, here: Path) -> None:
+    def _use(self, module: Module, item: syntax.Use, here: Path, source: Source) -> None:
         folders = [here.parent, *self.search]
         for folder in folders:
             target = (folder / item.path).resolve()
@@ -237,12 +254,22 @@ class _Loader:
             if target.is_file():
                 break
         else:
-            raise _mistake("E0311", f"there is no file `{item.path}`", item.path_span)
+            close = suggest(Path(item.path).name, _beside(here, item.path))
+            raise _mistake(
+                "E0311",
+                f"there is no file `{item.path}`",
+                item.path_span,
+                f"did you mean `{Path(item.path).with_name(close).as_posix()}`?" if close else None,
+            )
         if target in self.loading:
             raise _mistake(
                 "E0311", f"`{item.path}` uses this file in turn: a cycle", item.path_span
             )
-        used = self.loaded.get(target) or self.load(target, read_source(target))
+        # Messages name the file as a person would, from where they name this one.
+        shown = str(target)
+        if folder == here.parent:
+            shown = os.path.normpath(Path(source.name).parent / item.path)
+        used = self.loaded.get(target) or self.load(target, read_source(target, shown))
         for name, block in used.blocks.items():
             _refuse_used_clash(module, name, item)
             module.blocks[name] = block
@@ -277,6 +304,24 @@ def _refuse_used_clash(module: Module, name: str, item: syntax.Use) -> None:
             None,
             Label(earlier[0].name.span, "the first is here"),
         )
+
+
+def _beside(here: Path, path: str) -> list[str]:
+    """The names of the files in the folder where a file that is not there would be."""
+    return [file.name for file in (here.parent / path).parent.glob("*.cnn")]
+
+
+def _broken_variants(module: Module) -> list[Diagnostic]:
+    """Variants that go back to no model."""
+    mistakes: dict[tuple[str, int], Diagnostic] = {}
+    for name in module.own_models:
+        try:
+            module.chain(name)
+        except CnndslError as failure:
+            for diagnostic in failure.diagnostics:
+                place = diagnostic.span
+                mistakes[(place.source.name, place.start) if place else (name, 0)] = diagnostic
+    return list(mistakes.values())
 
 
 def _stray_sections(module: Module) -> list[Diagnostic]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cnndsl.diagnostics import Diagnostic, Label, register
+from cnndsl.frontend.claims import spell
 from cnndsl.frontend.elaborate import Network
 from cnndsl.graph import analysis
 from cnndsl.graph.graph import Graph, Node, Value
@@ -43,9 +44,13 @@ def lint(network: Network) -> list[Diagnostic]:
         span = graph.span(node)
         if span is not None:
             message = "the centres of the branches look at different places of the input"
+            help = "an even window, or one that pads one side more, moves the centre by half a step"
+            calls = tuple(map(str, graph.attributes(node)["calls"]))
             found.setdefault(
                 ("W0102", span.start),
-                Diagnostic("W0102", message, Label(span), severity="warning"),
+                Diagnostic(
+                    "W0102", message, Label(span), calls=calls, help=help, severity="warning"
+                ),
             )
     return list(found.values())
 
@@ -56,7 +61,8 @@ def _remarks(graph: Graph, node: Node) -> list[tuple[str, str, str | None]]:
     remarks: list[tuple[str, str, str | None]] = []
     is_root = any(v.node == node for v in graph.roots())
     if not is_root and not graph.net.out_degree(node) and not isinstance(op, Input):
-        remarks.append(("W0103", f"nothing reads what `{op.name}` leaves", None))
+        help = "delete it, or go on from it: `as name` here, `from name` there"
+        remarks.append(("W0103", f"nothing reads what `{op.name}` leaves", help))
     if isinstance(op, Add) and len(operands) == 2:
         remarks += _activation_before_sum(graph, operands)
     if isinstance(op, Conv | Pool):
@@ -101,9 +107,12 @@ def _window_remarks(
             for count, word in zip(lost, ("row", "column"), strict=True)
             if count
         )
-        remarks.append(("W0101", f"{what} of {x.type} stay unread by `{op.spell(x.type)}`", None))
+        stay = "stays" if sum(lost) == 1 else "stay"
+        help = "`ceil=true` reads on" if isinstance(op, Pool) else "`pad=same` reads them"
+        message = f"{what} of {x.type} {stay} unread by `{spell(op, x.type)}`"
+        remarks.append(("W0101", message, help))
     if all(k > n for k, n in zip(kernel, x.type.extent, strict=True)) and max(kernel) > 1:
-        remarks.append(
-            ("W0105", f"the window {kernel} is larger than the map {x.type.extent}", None)
-        )
+        help = "its outer elements see nothing but padding: a smaller window does the same"
+        message = f"the window {kernel} is larger than the map {x.type.extent}"
+        remarks.append(("W0105", message, help))
     return remarks

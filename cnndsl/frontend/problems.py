@@ -86,3 +86,9 @@ class Poisoned(Exception):
 
 class TooMuch(Problem):
     """A limit is passed; elaboration stops."""
+
+
+def bound_twice(name: str, span: Span, first: Span | None) -> Problem:
+    """The problem of a name that is bound again, with where it was bound first."""
+    seen = (Label(first, "the first is here"),) if first is not None else ()
+    return Problem("E0304", f"`{name}` is bound twice", span, secondary=seen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnndsl.diagnostics import Label, Span, suggest
+from cnndsl.diagnostics import Label, Span
 from cnndsl.frontend import syntax
 
 
@@ -63,8 +63,7 @@ class Scope:
             scope = scope.parent
         return None
 
-    def pointer(self, word: str) -> tuple[Label, ...]:
-        """A label on the binding of the name here that is most like `word`."""
-        close = suggest(word, self.visible())
-        place = self.place(close) if close else None
-        return (Label(place, f"`{close}` is bound here"),) if place else ()
+    def pointer(self, name: str | None) -> tuple[Label, ...]:
+        """A label on the binding of a name that was perhaps meant."""
+        place = self.place(name) if name else None
+        return (Label(place, f"`{name}` is bound here"),) if place else ()

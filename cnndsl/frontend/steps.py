@@ -2,63 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from cnndsl.diagnostics import CnndslError, Diagnostic, Span, did_you_mean
+from cnndsl.diagnostics import CnndslError, Diagnostic, Label, Span, did_you_mean, suggest
 from cnndsl.frontend import syntax
 from cnndsl.frontend.arguments import (
-    Given,
-    bind_parameters,
-    block_signature,
     build_op,
     evaluate_arguments,
 )
-from cnndsl.frontend.expressions import Evaluator, Scope, element
+from cnndsl.frontend.calls import Calling, call_block
+from cnndsl.frontend.claims import Claims, trace_of
+from cnndsl.frontend.expressions import Evaluator, element
+from cnndsl.frontend.inputs import missing_input, read_input
 from cnndsl.frontend.joins import JOIN_RULES
+from cnndsl.frontend.kinds import kind_of
 from cnndsl.frontend.library import JOINS, Module
+from cnndsl.frontend.limits import MAX_DEPTH, MAX_EXTENT, Limits
+from cnndsl.frontend.loops import rows
 from cnndsl.frontend.naming import Numbered, loop_segment, number_steps, segment
-from cnndsl.frontend.problems import Poisoned, Problem, TooMuch
+from cnndsl.frontend.problems import Poisoned, Problem, TooMuch, bound_twice
+from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.values import (
     UNKNOWN,
     BlockKind,
     LayerKind,
-    Unfit,
-    Word,
     describe,
     show,
-    whole,
 )
 from cnndsl.graph.graph import Frame, Graph, Node, Value
 from cnndsl.graph.leaves import Buffer, Input, Parameter
 from cnndsl.graph.op import OPS, Mismatch, Op, Window
 from cnndsl.graph.types import BATCH, Size, Type
 
-#: The deepest nesting of blocks and braces.
-MAX_DEPTH = 200
-MAX_EXTENT = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a program may cost, so that a stranger's file cannot hang the tool."""
-
-    nodes: int = 200_000
-    steps: int = 5_000_000
-
-
-@dataclass
-class Calling:
-    """A block or model being elaborated: its numbering, its file, and its globals."""
-
-    numbers: dict[int, Numbered]
-    module: Module
-    globals: Scope
-    blocks: tuple[syntax.Block, ...] = ()
-    frames: tuple[Frame, ...] = ()
-    loops: list[str] = field(default_factory=list)
+#: What of an expression depends on the current value.
+_OF_THE_VALUE = re.compile(r"\b(channels|extent)\b")
 
 
 class Elaborator:
@@ -75,7 +55,9 @@ class Elaborator:
         self.dtype = dtype
         self.graph = Graph()
         self.current: Any = None
-        self.jumps: dict[Node, Fraction] = {}
+        #: For each value the product of the strides that lead to it; None where it is not known.
+        self.jumps: dict[Node, Fraction | None] = {}
+        self.claims = Claims()
         self.path: list[str] = []
         self.depth = 0
         self.changed = input_size is not None
@@ -92,9 +74,7 @@ class Elaborator:
         if id(module) not in self.global_scopes:
             scope = self.global_scopes[id(module)] = Scope()
             for let in module.lets:
-                if let.name.id in scope.names:
-                    raise Problem("E0304", f"`{let.name.id}` is bound twice", let.name.span)
-                scope.names[let.name.id] = self.evaluator.evaluate(let.value, scope)
+                self.guarded(let, scope)
         return self.global_scopes[id(module)]
 
     def numbers(self, body: syntax.Body) -> dict[int, Numbered]:
@@ -121,26 +101,28 @@ class Elaborator:
 
     def report(self, problem: Problem) -> None:
         """Keep a mistake; the same one at the same place is kept once."""
+        if problem.code == "E0302" and not problem.secondary and problem.help is None:
+            problem.secondary = self._parameters_here()
         span = problem.label.span
+        if isinstance(self.current, Value) and _OF_THE_VALUE.search(span.text):
+            problem.trace = problem.trace or self.trace(self.current)
         key = (problem.code, id(span.source), span.start)
         calls = tuple(map(str, self.call.frames))
         self.mistakes.setdefault(key, problem.diagnostic(calls))
         if isinstance(problem, TooMuch):
             raise CnndslError(*self.mistakes.values())
 
+    def _parameters_here(self) -> tuple[Label, ...]:
+        """A label on the parameters of the block or model that is elaborated."""
+        parameters = self.call.definition.parameters
+        if not parameters:
+            return ()
+        span = parameters[0].name.span.until(parameters[-1].span)
+        return (Label(span, f"`{self.call.definition.name.id}` has these parameters"),)
+
     def trace(self, value: Value) -> tuple[str, ...]:
-        """How a value came to be, a line a layer, the last four."""
-        lines: list[str] = []
-        while len(lines) < 4:
-            op, inputs = value.op, self.graph.operands(value.node)
-            span = self.graph.span(value.node)
-            spelled = op.spell(*(v.type for v in inputs))
-            where = f"{span.source.name}:{span.line}" if span is not None else ""
-            lines.append(f"{spelled}  : {value.type}".ljust(44) + where)
-            if not inputs:
-                break
-            value = inputs[0]
-        return tuple(line.rstrip() for line in reversed(lines))
+        """How a value came to be, a line a layer."""
+        return trace_of(value, self.claims)
 
     # Steps ---------------------------------------------------------------------------------------
 
@@ -172,8 +154,6 @@ class Elaborator:
         try:
             self.evaluator.count(step)
             _STEP_RULES[type(step)](self, step, scope)
-        except TooMuch:
-            raise
         except Problem as problem:
             self.report(problem)
             self._poison(step, scope)
@@ -186,32 +166,46 @@ class Elaborator:
             scope.names.setdefault(step.name.id, UNKNOWN)
             return
         self.current = UNKNOWN
-        binding = getattr(step, "binding", None)
-        if binding is not None:
-            if binding.index is None:
-                scope.names.setdefault(binding.name.id, UNKNOWN)
-            else:
-                try:
-                    index = self.evaluator.whole(binding.index, scope)
-                except (Problem, Poisoned):
-                    return
-                scope.indexed.setdefault(binding.name.id, {}).setdefault(index, UNKNOWN)
+        if not isinstance(step, syntax.Layer | syntax.From):
+            return
+        if step.claim is not None and not self.changed:
+            self.current = self._claimed(step.claim, scope)
+        if step.binding is not None:
+            try:
+                self._bind(step.binding, scope)
+            except Problem as problem:
+                self.report(problem)
+            except Poisoned:
+                pass
+
+    def _claimed(self, claim: syntax.Claim, scope: Scope) -> Any:
+        """A value of the claimed shape, to go on with after a mistake."""
+        try:
+            extents = [self.evaluator.whole(extent, scope) for extent in claim.extents]
+        except (Problem, Poisoned):
+            return UNKNOWN
+        if not all(1 <= extent <= MAX_EXTENT for extent in extents):
+            return UNKNOWN
+        value = self.graph.add(Input(Type((BATCH, *extents), self.dtype)), span=claim.span)[0]
+        self.claims.stand_ins.add(value.node)
+        self.jumps[value.node] = None
+        return value
 
     def let(self, step: syntax.Let, scope: Scope) -> None:
         if step.name.id in scope.names:
-            raise Problem("E0304", f"`{step.name.id}` is bound twice", step.name.span)
-        scope.names[step.name.id] = self.evaluator.evaluate(step.value, scope)
+            raise bound_twice(step.name.id, step.name.span, scope.place(step.name.id))
+        scope.bind(step.name, self.evaluator.evaluate(step.value, scope))
 
     def loop(self, step: syntax.For, scope: Scope) -> None:
         for names in self.iterations(step, scope):
             inner = scope.inner()
-            inner.names.update(names)
+            inner.bind_all(step.names, names)
             self.body(step.body, inner)
 
     def iterations(self, step: syntax.For, scope: Scope) -> Iterator[dict[str, Any]]:
         """What a loop's names mean, element by element; the loop is in paths and messages."""
         first = step.names[0].id
-        for row, names in self.evaluator.rows(step.names, step.iterable, scope):
+        for row, names in rows(self.evaluator, step.names, step.iterable, scope):
             is_index = isinstance(step.iterable, syntax.Range) or (
                 len(names) > 1 and names[first] is row
             )
@@ -244,34 +238,51 @@ class Elaborator:
                 "E0303",
                 f"there is no value called `{step.name.id}` here",
                 step.name.span,
+                secondary=scope.pointer(suggest(step.name.id, flowing)),
                 help=did_you_mean(step.name.id, flowing)
                 or f"name a value with `as {step.name.id}` first",
             )
         if isinstance(found, dict) and step.index is not None:
             index = self.evaluator.whole(step.index, scope)
-            value: Value = element(found, index, step.name.id, step)
+            value: Value = element(found, index, step.name.id, step.index)
             return value
-        if not isinstance(found, Value) or step.index is not None:
+        if isinstance(found, Value) and step.index is not None:
+            raise Problem(
+                "E0303",
+                f"`{step.name.id}` is one value, not a family of values",
+                step.name.span,
+                secondary=scope.pointer(step.name.id),
+                help=f"write `from {step.name.id}`",
+            )
+        if not isinstance(found, Value):
             what = describe(found)
             raise Problem(
                 "E0303",
                 f"`{step.name.id}` is no value that flows: it is {what}",
                 step.name.span,
+                secondary=scope.pointer(step.name.id),
                 help=f"say which: `from {step.name.id}[0]`" if isinstance(found, dict) else None,
             )
         return found
 
     def layer(self, step: syntax.Layer, scope: Scope) -> None:
-        kind = self._kind(step, scope)
+        kind = kind_of(step, scope, self.call.module)
         if isinstance(kind, str):
-            self._require_value(step)
+            if self.current is None:
+                raise missing_input(step.name.span)
             JOIN_RULES[kind](self, step, scope)
         elif step.body is not None:
-            raise Problem("E0411", f"`{step.name.id}` takes no body in braces", step.name.span)
+            brace = Span(step.span.source, step.body.span.start, step.body.span.start + 1)
+            raise Problem(
+                "E0411",
+                f"`{step.name.id}` takes no body in braces",
+                brace,
+                help=f"what takes one is {', '.join(JOINS)}",
+            )
         elif isinstance(kind, BlockKind):
-            self.call_block(step, kind, scope)
+            call_block(self, step, kind, scope)
         elif kind is None:
-            self.input(step, scope)
+            read_input(self, step, scope)
         else:
             given = evaluate_arguments(step.arguments, self.evaluator, scope)
             op = build_op(kind.kind, given, step.name)
@@ -283,146 +294,11 @@ class Elaborator:
         """What a step adds to the path of names."""
         return segment(step, kind, self.call.numbers[id(step)])
 
-    def _kind(self, step: syntax.Layer, scope: Scope) -> LayerKind | BlockKind | str | None:
-        """What a step's word means: a layer, a block, a join (its name) or `input` (None)."""
-        name = step.name.id
-        bound = scope.find(name)
-        if isinstance(bound, LayerKind | BlockKind):
-            return bound
-        if bound is UNKNOWN:
-            raise Poisoned
-        if name == "input":
-            return None
-        if name in JOINS:
-            return name
-        if name in OPS:
-            return LayerKind(name, OPS[name])
-        block = self.call.module.blocks.get(name)
-        if block is not None:
-            return BlockKind(*block)
-        if isinstance(bound, Word) and bound.text in OPS:
-            return LayerKind(bound.text, OPS[bound.text])
-        if bound is not None:
-            raise Problem(
-                "E0305",
-                f"`{name}` is no layer: it is {describe(bound)}",
-                step.name.span,
-                help=f"`from {name}` starts again from it" if isinstance(bound, Value) else None,
-            )
-        if name in self.call.module.models:
-            raise Problem(
-                "E0305", f"`{name}` is a model; only layers and blocks are steps", step.name.span
-            )
-        known = {*OPS, *JOINS, "input", *self.call.module.blocks}
-        known |= {n for n in scope.visible() if isinstance(scope.find(n), LayerKind | BlockKind)}
-        raise Problem(
-            "E0301",
-            f"there is no layer or block `{name}`",
-            step.name.span,
-            help=did_you_mean(name, known) or _FOREIGN.get(name.lower()),
-        )
-
     def _require_value(self, step: syntax.Layer) -> None:
         if self.current is UNKNOWN:
             raise Poisoned
         if self.current is None:
-            self.missing_input(step.name.span)
-
-    def missing_input(self, span: Span) -> None:
-        raise Problem(
-            "E0207",
-            "the model does not say its input",
-            span,
-            help="begin with `input HxWxC`, such as `input 224x224x3`",
-        )
-
-    def input(self, step: syntax.Layer, scope: Scope) -> None:
-        """`input 227x227x3`, `input 32, 3` or, for a vector, `input 784`."""
-        if self.graph.inputs:
-            raise Problem("E0208", "the model has an input already", step.name.span)
-        given = evaluate_arguments(step.arguments, self.evaluator, scope)
-        values = [g.value for g in given if g.name is None]
-        wrong = Problem(
-            "E0405",
-            "an input is `HxWxC`, `extent, channels` or one number for a vector",
-            step.span,
-            help="write `input 224x224x3`",
-        )
-        if len(values) != len(given) or not 1 <= len(values) <= 2:
-            raise wrong
-        try:
-            if isinstance(values[0], Size) and len(values[0]) + len(values) == 4:
-                extents = [*values[0], *map(whole, values[1:])]
-            elif len(values) == 2 and not isinstance(values[0], Size):
-                extents = [whole(values[0]), whole(values[0]), whole(values[1])]
-            elif not isinstance(values[0], Size):
-                extents = [whole(values[0])]
-            else:
-                raise wrong
-        except Unfit:
-            raise wrong from None
-        if self.input_size is not None:
-            extents = list(self.input_size)
-        if not all(1 <= n <= MAX_EXTENT for n in extents):
-            raise Problem("E0405", "an extent is at least 1 and at most 1048576", step.span)
-        type = Type((BATCH, *extents), self.dtype)
-        self.current = self.graph.add(Input(type), name="input", span=step.span)[0]
-        self.graph.inputs["image"] = self.current
-        self.jumps[self.current.node] = Fraction(1)
-
-    # Blocks --------------------------------------------------------------------------------------
-
-    def call_block(self, step: syntax.Layer, kind: BlockKind, scope: Scope) -> None:
-        """Elaborate a block's body, with its parameters alone in scope."""
-        given = evaluate_arguments(step.arguments, self.evaluator, scope)
-        bound = bind_parameters(kind.block, given)
-        if any(kind.block is running for running in self.call.blocks):
-            raise Problem("E0310", f"the block `{kind.name}` calls itself", step.name.span)
-        outer = self.call
-        text = " ".join(
-            Span(step.span.source, step.name.span.start, self._end_of_call(step)).text.split()
-        )
-        frame = Frame(text, step.name.span, ", ".join(outer.loops))
-        called = Calling(
-            self.numbers(kind.block.body),
-            kind.module,
-            self.globals(kind.module),
-            (*outer.blocks, kind.block),
-            (frame, *outer.frames),
-        )
-        name = self.segment(step, kind.name)
-        values = self.parameter_scope(kind.block, bound, called.globals, step.name)
-        self.call = called
-        self.path.append(name)
-        try:
-            self.body(kind.block.body, values)
-        finally:
-            self.path.pop()
-            self.call = outer
-
-    def _end_of_call(self, step: syntax.Layer) -> int:
-        return step.arguments[-1].span.end if step.arguments else step.name.span.end
-
-    def parameter_scope(
-        self, block: syntax.Block, bound: dict[str, Given], outside: Scope, at: syntax.Name
-    ) -> Scope:
-        scope = Scope(outside)
-        for parameter in block.parameters:
-            name = parameter.name
-            if name.id in scope.names:
-                raise Problem("E0304", f"`{name.id}` is a parameter twice", name.span)
-            if name.id in bound:
-                scope.names[name.id] = bound[name.id].value
-            elif parameter.default is not None:
-                scope.names[name.id] = self.evaluator.evaluate(parameter.default, scope)
-            else:
-                raise Problem(
-                    "E0402",
-                    f"`{block.name.id}` wants its `{name.id}`",
-                    at.span,
-                    help=f"it is defined as `{block_signature(block)}`",
-                )
-        return scope
+            raise missing_input(step.name.span)
 
     # Nodes ---------------------------------------------------------------------------------------
 
@@ -467,7 +343,9 @@ class Elaborator:
     def _record_jump(self, op: Op, values: tuple[Value, ...], result: Value) -> None:
         window: Window = op.window(values[0].type)
         jump = self.jumps[values[0].node]
-        self.jumps[result.node] = jump * window.stride[0] / window.upsampling
+        if jump is not None:
+            jump = jump * window.stride[0] / window.upsampling
+        self.jumps[result.node] = jump
 
     # After a step --------------------------------------------------------------------------------
 
@@ -482,44 +360,27 @@ class Elaborator:
         name = binding.name.id
         if binding.index is None:
             if name in scope.names or name in scope.indexed:
-                raise Problem("E0304", f"`{name}` is bound twice", binding.name.span)
-            scope.names[name] = self.current
+                of_family = next(iter(scope.indexed.get(name, {}).values()), None)
+                first = scope.place(name) or self._span_of(of_family)
+                raise bound_twice(name, binding.name.span, first)
+            scope.bind(binding.name, self.current)
             return
         index = self.evaluator.whole(binding.index, scope)
         family = scope.indexed.setdefault(name, {})
         if index in family:
-            raise Problem("E0304", f"`{name}[{index}]` is bound twice", binding.span)
+            raise bound_twice(f"{name}[{index}]", binding.span, self._span_of(family[index]))
         family[index] = self.current
+
+    def _span_of(self, value: Any) -> Span | None:
+        return self.graph.span(value.node) if isinstance(value, Value) else None
 
     def _check_claim(self, claim: syntax.Claim, scope: Scope) -> None:
         claimed = tuple(self.evaluator.whole(extent, scope) for extent in claim.extents)
-        actual = self.current.type.features
-        if claimed != actual:
-            self.report(
-                Problem(
-                    "E0210",
-                    f"the value is {self.current.type}, not {'x'.join(map(str, claimed))}",
-                    claim.span,
-                    f"it is {self.current.type}",
-                    trace=self.trace(self.current),
-                )
-            )
+        problem = self.claims.check(claim, claimed, self.current)
+        if problem is not None:
+            self.report(problem)
 
 
-#: What other frameworks call our layers.
-_FOREIGN = {
-    "conv2d": "it is called `conv` here",
-    "convolution": "it is called `conv` here",
-    "linear": "it is called `fc` here",
-    "dense": "it is called `fc` here",
-    "batchnorm": "it is called `bn` here",
-    "batch_norm": "it is called `bn` here",
-    "batchnorm2d": "it is called `bn` here",
-    "gap": "it is `avgpool global` here",
-    "swish": "it is called `silu` here",
-    "cat": "it is called `concat` here",
-    "shortcut": "it is called `residual` here",
-}
 _STEP_RULES: dict[type[syntax.Step], Any] = {
     syntax.Layer: Elaborator.layer,
     syntax.From: Elaborator.restart,

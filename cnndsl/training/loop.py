@@ -19,7 +19,7 @@ from cnndsl.data.dataset import Dataset, Split, stratified_split
 from cnndsl.data.loader import Loader
 from cnndsl.data.preprocess import Preprocessing
 from cnndsl.diagnostics import error, register
-from cnndsl.files import write_whole
+from cnndsl.files import remove_remains, write_whole, written_to
 from cnndsl.frontend.elaborate import Network
 from cnndsl.graph import analysis
 from cnndsl.runtime.kernel import Backend
@@ -162,11 +162,8 @@ class Trainer:
             CnndslError: the loss is not a number, or there is nothing fitting to resume.
             Interrupted: `stop` said so.
         """
-        try:
+        with written_to(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as reason:
-            said = (reason.strerror or str(reason)).lower()
-            raise error("C0102", f"{self.out}: {said}", status=2) from None
         self._start(resume)
         try:
             # What is not finite is looked for below, and reported once.
@@ -186,7 +183,8 @@ class Trainer:
         states |= initial_states(graph, recipe.initialisation, recipe.seed)
         for name in self.program.states:
             self.program.write(name, states[name])
-        self.program.write("seed", recipe.seed) if "seed" in self.program.states else None
+        if "seed" in self.program.states:
+            self.program.write("seed", recipe.seed)
         last = self.out / "checkpoints" / "last.safetensors"
         if last.exists() and not resume:
             raise error(
@@ -199,9 +197,12 @@ class Trainer:
             self._resume(last)
         elif self.weights is not None:
             checkpoint.restore(self.evaluation, self.weights, self.origin)
+        for name in ("last.safetensors", "best.safetensors"):
+            remove_remains(self.out / "checkpoints" / name)
         metrics = self.out / "metrics.jsonl"
-        metrics.touch()
-        os.truncate(metrics, self.progress.metrics_bytes)
+        with written_to(metrics):
+            metrics.touch()
+            os.truncate(metrics, self.progress.metrics_bytes)
 
     def _resume(self, last: Path) -> None:
         saved = checkpoint.load(last)
@@ -388,7 +389,7 @@ class Trainer:
 
 def _append_line(path: Path, line: str) -> int:
     """Append a line, force it to the disk, and return the file's new length."""
-    with path.open("ab") as file:
+    with written_to(path), path.open("ab") as file:
         file.write(line.encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())

@@ -12,6 +12,8 @@ from cnndsl.frontend.library import load_file
 HERE = Path(__file__).parent
 #: The wrong files. Those in folders are what `use` brings in, and have no golden file of their own.
 FILES = sorted(HERE.glob("*.cnn"))
+#: What commands say, a file a command.
+COMMANDS = sorted((HERE / "commands").glob("*.txt"))
 
 
 def diagnostics_of(path: Path) -> list[Diagnostic]:

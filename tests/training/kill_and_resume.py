@@ -60,29 +60,37 @@ def kill_after(seconds: float, model: str, data: str, out: Path, *more: str) -> 
 
 def trials(
     model: str, data: str, count: int, folder: Path, options: Sequence[str], seed: int = 0
-) -> tuple[int, list[str]]:
-    """How many of `count` runs were killed in their course, and what differed afterwards."""
+) -> list[str]:
+    """Kill `count` runs at random moments and resume them; what differs from the undisturbed run.
+
+    A run that ends before its moment comes is not counted, and another one is tried.
+    """
     randomness = random.Random(seed)
     seconds = finish(model, data, folder / "whole", *options)
     wanted = fingerprint(folder / "whole")
-    kills, differences = 0, []
-    for trial in range(count):
-        out = folder / f"trial-{trial}"
-        moment = randomness.uniform(0.1, 0.98) * seconds
-        kills += kill_after(moment, model, data, out, *options)
+    kills, tried, differences = 0, 0, []
+    while kills < count:
+        out = folder / f"trial-{tried}"
+        tried += 1
+        if tried > 3 * count:
+            raise RuntimeError("the runs end before they can be killed")
+        moment = randomness.uniform(0.1, 0.95) * seconds
+        if not kill_after(moment, model, data, out, *options):
+            continue
+        kills += 1
         finish(model, data, out, *options, "--resume")
         found = fingerprint(out)
         for what, here, there in zip(("weights", "metrics", "test"), found, wanted, strict=True):
             if here != there:
-                differences.append(f"trial {trial}, killed after {moment:.2f} s: {what} differ")
-        print(f"trial {trial}: killed after {moment:.2f} s", flush=True)
-    return kills, differences
+                differences.append(f"killed after {moment:.2f} s: {what} differ")
+        print(f"kill {kills}, after {moment:.2f} s", flush=True)
+    return differences
 
 
 if __name__ == "__main__":
     network, dataset, number, *rest = sys.argv[1:]
     with tempfile.TemporaryDirectory() as place:
-        killed, wrong = trials(network, dataset, int(number), Path(place), rest)
-    print(f"{killed} kills of {number} runs; {len(wrong)} differences")
+        wrong = trials(network, dataset, int(number), Path(place), rest)
+    print(f"{number} kills, {len(wrong)} differences")
     print("\n".join(wrong))
     sys.exit(bool(wrong))

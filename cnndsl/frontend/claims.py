@@ -1,0 +1,104 @@
+"""Claims about shapes, and how a value came to have the shape that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from cnndsl.frontend import syntax
+from cnndsl.frontend.problems import Problem
+from cnndsl.graph.graph import Node, Value
+from cnndsl.graph.leaves import Input
+from cnndsl.graph.op import Op
+from cnndsl.graph.types import Type
+from cnndsl.ops.conv import Conv
+from cnndsl.ops.pool import Pool
+
+#: How many layers a trace shows.
+LONGEST_TRACE = 5
+
+
+@dataclass
+class Claims:
+    """Checks claims, and reports one mistake once though many claims may fail by it.
+
+    After a claim about the extent failed, later ones about the extent say nothing new until one
+    holds; the same wrong number of channels or features is told once.
+
+    Attributes:
+        stand_ins: nodes that stand for what a claim says, where a mistake left no value.
+    """
+
+    stand_ins: set[Node] = field(default_factory=set)
+    _doubted: set[object] = field(default_factory=set)
+
+    def check(self, claim: syntax.Claim, claimed: tuple[int, ...], value: Value) -> Problem | None:
+        """What is to be reported of a claim about a value, if anything is."""
+        actual = value.type.features
+        if claimed == actual:
+            self._doubted.clear()
+            return None
+        differing = set(_differences(claimed, actual))
+        told = differing <= self._doubted
+        self._doubted |= differing
+        if told:
+            return None
+        return Problem(
+            "E0210",
+            f"the value is {value.type}, not {'x'.join(map(str, claimed))}",
+            claim.span,
+            f"it is {value.type}",
+            trace=trace_of(value, self),
+        )
+
+
+def _differences(claimed: tuple[int, ...], actual: tuple[int, ...]) -> Iterator[object]:
+    if len(claimed) != len(actual):
+        yield "kind", claimed[-1], actual[-1]
+        return
+    if claimed[:-1] != actual[:-1]:
+        yield "extent"
+    if claimed[-1] != actual[-1]:
+        yield claimed[-1], actual[-1]
+
+
+def trace_of(value: Value, claims: Claims) -> tuple[str, ...]:
+    """How a value came to be, a line a layer, the last few; those that keep the shape are left out.
+
+    Nothing where the value is an input.
+    """
+    steps: list[tuple[str, str, str]] = []
+    graph = value.graph
+    last: object = None
+    while len(steps) < LONGEST_TRACE:
+        op, inputs, span = value.op, graph.operands(value.node), graph.span(value.node)
+        keeps = bool(inputs) and _keeps(op) and inputs[0].type == value.type
+        place_and_calls = (span, graph.attributes(value.node)["calls"])
+        if not keeps and (span is None or place_and_calls != last):
+            spelled = spell(op, *(v.type for v in inputs))
+            if isinstance(op, Input):
+                spelled = "as claimed" if value.node in claims.stand_ins else "input"
+            place = f"{span.source.name}:{span.line}" if span is not None else ""
+            steps.append((spelled, str(value.type), place))
+            last = place_and_calls
+        if not inputs:
+            break
+        value = inputs[0]
+    if len(steps) < 2:
+        return ()
+    widths = [max(len(step[column]) for step in steps) for column in (0, 1)]
+    return tuple(
+        f"{spelled.ljust(widths[0])}  : {shape.ljust(widths[1])}   {place}".rstrip()
+        for spelled, shape, place in reversed(steps)
+    )
+
+
+def spell(op: Op, *inputs: Type) -> str:
+    """An operation as a message shows it: without the bias, which may have been decided later."""
+    shown = replace(op, bias=None) if isinstance(op, Conv) else op
+    return shown.spell(*inputs)
+
+
+def _keeps(op: Op) -> bool:
+    """Whether an operation that keeps the shape does so always: an activation, a norm."""
+    return type(op).multiply_adds is Op.multiply_adds and not isinstance(op, Pool)

@@ -1,0 +1,93 @@
+"""What the word of a step means: a layer, a block, a join or `input`."""
+
+from __future__ import annotations
+
+from cnndsl.diagnostics import Label, suggest
+from cnndsl.frontend import syntax
+from cnndsl.frontend.library import JOINS, Module
+from cnndsl.frontend.problems import Poisoned, Problem
+from cnndsl.frontend.scope import Scope
+from cnndsl.frontend.values import UNKNOWN, BlockKind, LayerKind, Word, describe
+from cnndsl.graph.graph import Value
+from cnndsl.graph.op import OPS
+
+
+def kind_of(step: syntax.Layer, scope: Scope, module: Module) -> LayerKind | BlockKind | str | None:
+    """A layer, a block, a join (its name), or `input` (None).
+
+    Raises:
+        Problem: the word means nothing, or something that is no step.
+    """
+    name = step.name.id
+    bound = scope.find(name)
+    if isinstance(bound, LayerKind | BlockKind):
+        return bound
+    if bound is UNKNOWN:
+        raise Poisoned
+    if name == "input":
+        return None
+    if name in JOINS:
+        return name
+    if name in OPS:
+        return LayerKind(name, OPS[name])
+    block = module.blocks.get(name)
+    if block is not None:
+        return BlockKind(*block)
+    if isinstance(bound, Word) and bound.text in OPS:
+        return LayerKind(bound.text, OPS[bound.text])
+    if bound is not None:
+        raise Problem(
+            "E0305",
+            f"`{name}` is no layer: it is {describe(bound)}",
+            step.name.span,
+            secondary=scope.pointer(name),
+            help=f"`from {name}` starts again from it" if isinstance(bound, Value) else None,
+        )
+    if name in module.models:
+        raise Problem(
+            "E0305", f"`{name}` is a model; only layers and blocks are steps", step.name.span
+        )
+    raise _unknown(step.name, scope, module)
+
+
+def _unknown(name: syntax.Name, scope: Scope, module: Module) -> Problem:
+    known = {*OPS, *JOINS, "input", *module.blocks}
+    known |= {n for n in scope.visible() if isinstance(scope.find(n), LayerKind | BlockKind)}
+    foreign = FOREIGN.get(name.id.lower().replace("_", ""))
+    close = suggest(name.id, known) or suggest(name.id.lower(), known)
+    secondary = scope.pointer(close)
+    if close in module.blocks and not foreign:
+        definition = module.blocks[close][0]
+        secondary = (Label(definition.name.span, f"`{close}` is defined here"),)
+    return Problem(
+        "E0301",
+        f"there is no layer or block `{name.id}`",
+        name.span,
+        secondary=secondary,
+        help=foreign or (f"did you mean `{close}`?" if close else None),
+    )
+
+
+#: What other frameworks call our layers; case and underscores do not count.
+FOREIGN = {
+    "conv2d": "it is called `conv` here",
+    "convolution": "it is called `conv` here",
+    "convolutional": "it is called `conv` here",
+    "depthwiseconv2d": "it is called `dwconv` here",
+    "linear": "it is called `fc` here",
+    "innerproduct": "it is called `fc` here",
+    "fullyconnected": "it is called `fc` here",
+    "batchnorm": "it is called `bn` here",
+    "batchnorm2d": "it is called `bn` here",
+    "batchnormalization": "it is called `bn` here",
+    "maxpool2d": "it is called `maxpool` here",
+    "avgpool2d": "it is called `avgpool` here",
+    "gap": "it is `avgpool global` here",
+    "globalavgpool": "it is `avgpool global` here",
+    "adaptiveavgpool2d": "it is `avgpool global` here",
+    "swish": "it is called `silu` here",
+    "cat": "it is called `concat` here",
+    "concatenate": "it is called `concat` here",
+    "route": "it is called `concat` here",
+    "shortcut": "it is called `residual` here",
+}
