@@ -1,6 +1,6 @@
 """Kills training processes at random moments, resumes them, and compares with an undisturbed run.
 
-As a script: `python tests/training/kill_and_resume.py zoo/resnet.cnn:resnet20 synthetic 20 --epochs 2`.
+As a script: `python tests/training/kill_and_resume.py zoo/resnet.cnn:resnet20 synthetic 20`.
 """
 
 from __future__ import annotations
