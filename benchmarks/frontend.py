@@ -1,6 +1,6 @@
 """How long parsing, elaboration and checking take: `python benchmarks/frontend.py`.
 
-In process for the ResNets from 18 to 1,202 layers, and as a process for `cnndsl check` and `--help`.
+In process for ResNets of 18 to 1,202 layers, and as processes for some commands.
 """
 
 from __future__ import annotations

@@ -14,9 +14,11 @@ from cnndsl.frontend.lint import lint
 from cnndsl.graph.autodiff import add_gradients
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.op import Op
+from cnndsl.graph.rewrite import optimise
 from cnndsl.graph.types import Size
 from cnndsl.ops.loss import CrossEntropy
 from cnndsl.ops.optimizer import SGD
+from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
 from cnndsl.passes.inference import for_inference
 from cnndsl.passes.training import add_loss, for_training, freeze
 from cnndsl.passes.updates import add_updates
@@ -39,9 +41,15 @@ def compile_inference(
     graph: Graph, backend: Backend, batch: int, shared: Mapping[str, Slot] | None = None
 ) -> Program:
     """The program that computes "logits" from "image"; `shared` are states of another program."""
+    return lower(inference_graph(graph), backend, batch, shared)
+
+
+def inference_graph(graph: Graph) -> Graph:
+    """The graph of a forward pass, optimised."""
     graph = graph.copy()
     for_inference(graph)
-    return lower(graph, backend, batch, shared)
+    optimise(graph, FOR_INFERENCE)
+    return graph
 
 
 def compile_training(graph: Graph, objective: Objective, backend: Backend, batch: int) -> Program:
@@ -56,6 +64,7 @@ def training_graph(graph: Graph, objective: Objective) -> Graph:
     if unused:
         raise error("E0704", f"`freeze`: no parameter is called {unused[0]}")
     for_training(graph)
+    optimise(graph, FOR_TRAINING)
     loss = add_loss(graph, objective.loss)
     gradients = add_gradients(graph, loss)
     add_updates(graph, gradients, objective.optimizer, objective.decay_all)
@@ -112,6 +121,8 @@ def check(
                 module, each, parameters=parameters, input_size=input_size, limits=limits
             )
         except CnndslError as failure:
+            if failure.status != 1:
+                raise
             diagnostics: Sequence[Diagnostic] = failure.diagnostics
         else:
             networks.append(network)

@@ -100,3 +100,33 @@ def markdown() -> str:
             lines += ["", f"### {name}", "", "```", signature_lines, "```", ""]
             lines += [inspect.cleandoc(text)]
     return "\n".join(lines) + "\n"
+
+
+def rewrites() -> str:
+    """The rewrites as `docs/rewrites.md` holds them, each with its equation first."""
+    from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
+
+    lines = [
+        "# Rewrites",
+        "",
+        "Written by `python docs/write.py`, from the docstrings. `cnndsl optimize MODEL` shows which",
+        "of them fire on a network, where, and what it costs before and after; `--explain` says why one",
+        "declines. Each is proved on numbers: on its examples and on the zoo, in float64 at 1e-9, and",
+        "those for training with their gradients too.",
+    ]
+    for rewrite in FOR_INFERENCE:
+        use = "training and inference" if rewrite in FOR_TRAINING else "inference"
+        lines += [
+            "",
+            f"## {rewrite.name}",
+            "",
+            inspect.cleandoc(rewrite.equation),
+            "",
+            f"For {use}.",
+        ]
+        for title, examples in (
+            ("Fires on", rewrite.fires_on),
+            ("Leaves alone", rewrite.leaves_alone),
+        ):
+            lines += ["", f"{title}:", "", "```", *examples, "```"]
+    return "\n".join(lines) + "\n"

@@ -58,17 +58,16 @@ def check_gradients(program: Program, directions: int = 3, step: float = 1e-5) -
     gradients = {name: program.read(name) for name in program.outputs if name != "loss"}
     random = np.random.default_rng(1)
     for name, gradient in gradients.items():
-        state = program.states[name].array
-        start = state.copy()
+        start = program.backend.download(program.states[name].array)
         for _ in range(directions):
             direction = random.normal(size=start.shape)
             direction /= np.linalg.norm(direction)
             losses = []
             for sign in (1, -1):
-                program.backend.upload(state, start + sign * step * direction)
+                program.write(name, start + sign * step * direction)
                 program.run()
                 losses.append(float(program.outputs["loss"].array))
-            program.backend.upload(state, start)
+            program.write(name, start)
             measured = (losses[0] - losses[1]) / (2 * step)
             expected = float(np.sum(gradient * direction))
             typical = np.linalg.norm(gradient) / np.sqrt(gradient.size)

@@ -54,7 +54,8 @@ def test_links_lead_somewhere() -> None:
                 assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
-def test_the_reference_of_layers_is_current() -> None:
-    from cnndsl.reference import markdown
+def test_the_pages_from_docstrings_are_current() -> None:
+    from cnndsl.reference import markdown, rewrites
 
     assert (ROOT / "docs" / "layers.md").read_text() == markdown()
+    assert (ROOT / "docs" / "rewrites.md").read_text() == rewrites()

@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "report every mistake of a file",
     "fmt": "write a file in its canonical form",
     "summary": "print shapes, parameters, multiply-adds and receptive fields",
+    "optimize": "show what the rewrites do to a network",
     "graph": "draw a network as SVG, DOT, Mermaid, or write it as .cnn",
     "zoo": "list, show and copy the networks that come with cnndsl",
     "ops": "the reference of layers, losses and optimisers",

@@ -21,6 +21,7 @@ Examples:
 @click.option("--format", "form", type=click.Choice(["text", "markdown"]), default="text")
 def command(name: str | None, form: str) -> None:
     """List the layers, joins, losses and optimisers, or explain one of them."""
+    from cnndsl.frontend.kinds import FOREIGN
     from cnndsl.reference import entries, markdown
 
     if form == "markdown":
@@ -42,6 +43,8 @@ def command(name: str | None, form: str) -> None:
     raise error(
         "C0103",
         f"there is no layer, loss or optimiser `{name}`",
-        help=did_you_mean(name, words),
+        help=FOREIGN.get(name.lower().replace("_", ""))
+        or did_you_mean(name, words)
+        or "`cnndsl ops` lists them",
         status=2,
     )

@@ -7,13 +7,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cnndsl.cli.model import find_model, model_options, parse_input, parse_limits, parse_settings
+from cnndsl.diagnostics import CnndslError
 
 if TYPE_CHECKING:
     from cnndsl.frontend.elaborate import Network
@@ -66,12 +67,13 @@ def command(model: str, more_images: tuple[str, ...], **options: Any) -> int:
 
     A run's folder holds metrics.jsonl, result.json and checkpoints/.
     """
-    images = (*options.pop("images"), *more_images)
+    predicted = options.pop("images")
+    if more_images and not predicted:
+        raise click.UsageError(f"what is '{more_images[0]}' for? images follow --predict")
+    images = (*predicted, *more_images)
     modes = [m for m in (options["train_data"], options["eval_data"], images or None) if m]
     if len(modes) > 1:
         raise click.UsageError("--train, --eval and --predict exclude each other")
-    if more_images and options["train_data"] is None and not images:
-        raise click.UsageError(f"what is '{more_images[0]}' for? images follow --predict")
     if options["resume"] and not (options["train_data"] and options["out"]):
         raise click.UsageError("--resume goes with --train and --out")
     backend = _backend(options["backend"])
@@ -191,12 +193,23 @@ def _train(
         except Interrupted:
             click.echo(f"stopped; `--out {out} --resume` goes on", err=True)
             return 130
+        except CnndslError:
+            if options["out"] is None:
+                _remove_empty(out)
+            raise
         finally:
             display.close()
     if result.test_accuracy is not None:
         click.echo(f"test accuracy {result.test_accuracy:.2%} on {len(fitted.dataset.test)} images")
     click.echo(f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s, run in {out}")
     return 0
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a run's folder, and the one of all runs, if nothing is in them."""
+    with suppress(OSError):
+        folder.rmdir()
+        folder.parent.rmdir()
 
 
 def _fresh_folder(label: str) -> Path:

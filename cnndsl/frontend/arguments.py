@@ -19,11 +19,12 @@ STRIDE = "stride"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An evaluated argument, as it is `written`; `name` is None for a positional one."""
+    """An evaluated argument, as it is `written` in a scope; `name` is None for a positional one."""
 
     value: Any
     span: Span
     written: syntax.Expression
+    scope: Scope | None
     name: str | None = None
 
 
@@ -35,7 +36,7 @@ def evaluate_arguments(
     for argument in arguments:
         name = STRIDE if argument.is_stride else argument.name.id if argument.name else None
         value = evaluator.evaluate(argument.value, scope)
-        result.append(Given(value, argument.span, argument.value, name))
+        result.append(Given(value, argument.span, argument.value, scope, name))
     return result
 
 

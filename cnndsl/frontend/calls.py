@@ -15,8 +15,8 @@ from cnndsl.frontend.arguments import (
 )
 from cnndsl.frontend.library import Module
 from cnndsl.frontend.naming import Numbered
-from cnndsl.frontend.problems import Problem, bound_twice
-from cnndsl.frontend.scope import Scope
+from cnndsl.frontend.problems import Problem
+from cnndsl.frontend.scope import Origin, Scope
 from cnndsl.frontend.values import BlockKind
 from cnndsl.graph.graph import Frame
 
@@ -84,12 +84,12 @@ def parameter_scope(
     scope = Scope(outside)
     for parameter in block.parameters:
         name = parameter.name
-        if name.id in scope.names:
-            raise bound_twice(name.id, name.span, scope.place(name.id))
         if name.id in bound:
-            scope.bind(name, bound[name.id].value)
+            given = bound[name.id]
+            scope.bind(name, given.value, Origin(given.written, given.scope))
         elif parameter.default is not None:
-            scope.bind(name, e.evaluator.evaluate(parameter.default, scope))
+            value = e.evaluator.evaluate(parameter.default, scope)
+            scope.bind(name, value, Origin(parameter.default, scope))
         else:
             raise Problem(
                 "E0402",

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from cnndsl.diagnostics import Span
 from cnndsl.frontend import syntax
 from cnndsl.frontend.problems import Problem
-from cnndsl.graph.graph import Node, Value
+from cnndsl.graph.graph import Frame, Graph, Node, Value
 from cnndsl.graph.leaves import Input
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
 from cnndsl.ops.conv import Conv
+from cnndsl.ops.merge import Concat
 from cnndsl.ops.pool import Pool
 
 #: How many layers a trace shows.
@@ -48,7 +50,7 @@ class Claims:
             f"the value is {value.type}, not {'x'.join(map(str, claimed))}",
             claim.span,
             f"it is {value.type}",
-            trace=trace_of(value, self),
+            trace=trace_of(value, self, claim.span),
         )
 
 
@@ -62,15 +64,29 @@ def _differences(claimed: tuple[int, ...], actual: tuple[int, ...]) -> Iterator[
         yield claimed[-1], actual[-1]
 
 
-def trace_of(value: Value, claims: Claims) -> tuple[str, ...]:
+def trace_of(value: Value, claims: Claims, at: Span | None = None) -> tuple[str, ...]:
     """How a value came to be, a line a layer, the last few; those that keep the shape are left out.
 
-    Nothing where the value is an input.
+    Of the last `concat` each branch is shown. Nothing where all that there is to show is an input
+    on the line of `at`.
     """
+    lines = _lines(value, claims)
+    if len(lines) == 1 and at is not None and lines[0][2].endswith(f":{at.line}"):
+        return ()
+    widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
+    return tuple(
+        f"{spelled.ljust(widths[0])}  : {shape.ljust(widths[1])}   {place}".rstrip()
+        for spelled, shape, place in reversed(lines)
+    )
+
+
+def _lines(value: Value, claims: Claims, most: int = LONGEST_TRACE) -> list[tuple[str, str, str]]:
+    """The lines of a trace, the last first: a layer, its shape, its place."""
     steps: list[tuple[str, str, str]] = []
     graph = value.graph
     last: object = None
-    while len(steps) < LONGEST_TRACE:
+    joined = False
+    while len(steps) < most:
         op, inputs, span = value.op, graph.operands(value.node), graph.span(value.node)
         keeps = bool(inputs) and _keeps(op) and inputs[0].type == value.type
         place_and_calls = (span, graph.attributes(value.node)["calls"])
@@ -78,19 +94,29 @@ def trace_of(value: Value, claims: Claims) -> tuple[str, ...]:
             spelled = spell(op, *(v.type for v in inputs))
             if isinstance(op, Input):
                 spelled = "as claimed" if value.node in claims.stand_ins else "input"
-            place = f"{span.source.name}:{span.line}" if span is not None else ""
+            place = _place(graph, value.node)
             steps.append((spelled, str(value.type), place))
             last = place_and_calls
+        if isinstance(op, Concat) and not joined:
+            joined = True
+            steps += reversed([_lines(branch, claims, 1)[0] for branch in inputs[1:]])
         if not inputs:
             break
         value = inputs[0]
-    if len(steps) < 2:
-        return ()
-    widths = [max(len(step[column]) for step in steps) for column in (0, 1)]
-    return tuple(
-        f"{spelled.ljust(widths[0])}  : {shape.ljust(widths[1])}   {place}".rstrip()
-        for spelled, shape, place in reversed(steps)
-    )
+    return steps
+
+
+def _place(graph: Graph, node: Node) -> str:
+    """Where a node stands, and the lines of the calls that led there."""
+    span = graph.span(node)
+    if span is None:
+        return ""
+    calls: tuple[Frame, ...] = graph.attributes(node)["calls"]
+    lines = [
+        str(f.span) if f.span.source is not span.source else f"line {f.span.line}" for f in calls
+    ]
+    called = f", called in {', '.join(lines)}" if lines else ""
+    return f"{span.source.name}:{span.line}{called}"
 
 
 def spell(op: Op, *inputs: Type) -> str:

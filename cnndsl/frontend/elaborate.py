@@ -81,6 +81,7 @@ def _model(e: Elaborator, name: str, overrides: dict[str, str | int]) -> Network
     definition, home = chain[-1]
     assert isinstance(definition, syntax.Model)
     e.graph.name_of_model = name
+    e.model = definition
     values: dict[str, Any] = {}
     try:
         e.call = Calling(definition, e.numbers(definition.body), home, Scope())
@@ -89,7 +90,7 @@ def _model(e: Elaborator, name: str, overrides: dict[str, str | int]) -> Network
         values = {p.name.id: scope.names[p.name.id] for p in definition.parameters}
         e.body(definition.body, scope)
         if e.current is None and not e.mistakes:
-            raise missing_input(definition.name.span)
+            raise missing_input(definition.name.span, definition)
     except Problem as problem:
         e.report(problem)
     except Poisoned:
@@ -141,7 +142,7 @@ def _model_scope(
         written = parse_expression(source)
         value = e.evaluator.evaluate(written, e.globals(e.module))
         e.changed |= key not in own or own[key] != value
-        bound[key] = Given(value, Span(source, 0, len(source.text)), written, key)
+        bound[key] = Given(value, Span(source, 0, len(source.text)), written, None, key)
     return parameter_scope(e, block, bound, home_scope, definition.name)
 
 

@@ -218,7 +218,7 @@ class Evaluator:
         result = []
         for _, names in rows(self, node.names, node.iterable, scope):
             inner = scope.inner()
-            inner.bind_all(node.names, names)
+            inner.names.update(names)
             if node.condition is None or self.truth(node.condition, inner):
                 result.append(self.evaluate(node.item, inner))
         return result

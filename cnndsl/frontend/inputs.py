@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from cnndsl.frontend.steps import Elaborator
 
 
-def missing_input(span: Span) -> Problem:
-    """The problem of a model without an input."""
+def missing_input(span: Span, model: syntax.Model) -> Problem:
+    """The problem of a model without an input, which is seen at its first layer."""
+    seen = (Label(model.name.span, "this is the model"),) if span != model.name.span else ()
     return Problem(
         "E0207",
         "the model does not say its input",
         span,
+        secondary=seen,
         help="begin with `input HxWxC`, such as `input 224x224x3`",
     )
 

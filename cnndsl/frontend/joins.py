@@ -119,9 +119,7 @@ def _branching(
 ) -> None:
     e.current = start
     if isinstance(step, syntax.For):
-        for names in e.iterations(step, scope):
-            inner = scope.inner()
-            inner.bind_all(step.names, names)
+        for inner in e.iterations(step, scope):
             _collect(e, step.body, inner, start, ends)
             e.current = start
     elif isinstance(step, syntax.If):

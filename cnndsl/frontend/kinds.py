@@ -5,6 +5,7 @@ from __future__ import annotations
 from cnndsl.diagnostics import Label, suggest
 from cnndsl.frontend import syntax
 from cnndsl.frontend.library import JOINS, Module
+from cnndsl.frontend.origins import unused_blocks, unused_names
 from cnndsl.frontend.problems import Poisoned, Problem
 from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.values import UNKNOWN, BlockKind, LayerKind, Word, describe
@@ -12,7 +13,12 @@ from cnndsl.graph.graph import Value
 from cnndsl.graph.op import OPS
 
 
-def kind_of(step: syntax.Layer, scope: Scope, module: Module) -> LayerKind | BlockKind | str | None:
+def kind_of(
+    step: syntax.Layer,
+    scope: Scope,
+    module: Module,
+    definition: syntax.Block | syntax.Model,
+) -> LayerKind | BlockKind | str | None:
     """A layer, a block, a join (its name), or `input` (None).
 
     Raises:
@@ -47,10 +53,15 @@ def kind_of(step: syntax.Layer, scope: Scope, module: Module) -> LayerKind | Blo
         raise Problem(
             "E0305", f"`{name}` is a model; only layers and blocks are steps", step.name.span
         )
-    raise _unknown(step.name, scope, module)
+    raise _unknown(step.name, scope, module, definition)
 
 
-def _unknown(name: syntax.Name, scope: Scope, module: Module) -> Problem:
+def _unknown(
+    name: syntax.Name,
+    scope: Scope,
+    module: Module,
+    definition: syntax.Block | syntax.Model,
+) -> Problem:
     known = {*OPS, *JOINS, "input", *module.blocks}
     known |= {n for n in scope.visible() if isinstance(scope.find(n), LayerKind | BlockKind)}
     foreign = FOREIGN.get(name.id.lower().replace("_", ""))
@@ -59,6 +70,8 @@ def _unknown(name: syntax.Name, scope: Scope, module: Module) -> Problem:
     if close in module.blocks and not foreign:
         definition = module.blocks[close][0]
         secondary = (Label(definition.name.span, f"`{close}` is defined here"),)
+    if not foreign and not secondary:
+        secondary = (*unused_names(definition, module.file), *unused_blocks(module.file))
     return Problem(
         "E0301",
         f"there is no layer or block `{name.id}`",

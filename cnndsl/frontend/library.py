@@ -18,7 +18,9 @@ from cnndsl.diagnostics import (
     suggest,
 )
 from cnndsl.frontend import syntax
+from cnndsl.frontend.origins import unnamed_models
 from cnndsl.frontend.parse import parse
+from cnndsl.frontend.problems import bound_twice
 from cnndsl.graph.op import OPS
 
 #: The words that are joins, and so no names for blocks.
@@ -57,12 +59,7 @@ class Module:
             base = definition.base
             found = module.models.get(base.id)
             if found is None:
-                raise _mistake(
-                    "E0309",
-                    f"there is no model `{base.id}`",
-                    base.span,
-                    did_you_mean(base.id, module.models),
-                )
+                raise CnndslError(_no_model(base, module))
             if any(found[0] is seen for seen, _ in result):
                 raise _mistake(
                     "E0309",
@@ -235,10 +232,13 @@ class _Loader:
             case syntax.Block():
                 _refuse_clash(module, item.name)
                 module.blocks[item.name.id] = (item, module)
+                _refuse_twice(item.parameters)
             case syntax.Model() | syntax.Variant():
                 _refuse_clash(module, item.name)
                 module.models[item.name.id] = (item, module)
                 module.own_models.append(item.name.id)
+                if isinstance(item, syntax.Model):
+                    _refuse_twice(item.parameters)
 
     def _use(self, module: Module, item: syntax.Use, here: Path, source: Source) -> None:
         folders = [here.parent, *self.search]
@@ -306,6 +306,31 @@ def _refuse_used_clash(module: Module, name: str, item: syntax.Use) -> None:
         )
 
 
+def _no_model(name: syntax.Name, module: Module) -> Diagnostic:
+    """The report of a model that does not exist, with those that were perhaps meant."""
+    close = suggest(name.id, module.models)
+    seen = unnamed_models(module.file)
+    if close is not None:
+        place = module.models[close][0].name.span
+        seen = (
+            Label(place, f"`{close}` is defined here"),
+            *(label for label in seen if label.span != place),
+        )
+    help = f"did you mean `{close}`?" if close else None
+    return Diagnostic(
+        "E0309", f"there is no model `{name.id}`", Label(name.span), secondary=seen, help=help
+    )
+
+
+def _refuse_twice(parameters: tuple[syntax.Parameter, ...]) -> None:
+    """Refuse a list of parameters that has a name twice."""
+    seen: dict[str, Span] = {}
+    for name in (parameter.name for parameter in parameters):
+        if name.id in seen:
+            raise CnndslError(bound_twice(name.id, name.span, seen[name.id]).diagnostic())
+        seen[name.id] = name.span
+
+
 def _beside(here: Path, path: str) -> list[str]:
     """The names of the files in the folder where a file that is not there would be."""
     return [file.name for file in (here.parent / path).parent.glob("*.cnn")]
@@ -331,10 +356,5 @@ def _stray_sections(module: Module) -> list[Diagnostic]:
         if isinstance(item, syntax.Train | syntax.Expect) and item.model is not None:
             name = item.model
             if name.id not in module.models:
-                help = did_you_mean(name.id, module.models)
-                mistakes.append(
-                    Diagnostic(
-                        "E0309", f"there is no model `{name.id}`", Label(name.span), help=help
-                    )
-                )
+                mistakes.append(_no_model(name, module))
     return mistakes

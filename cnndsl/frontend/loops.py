@@ -47,6 +47,20 @@ def rows(
             yield index, dict(zip(words, [index, *row], strict=True))
 
 
+def row_origins(
+    names: tuple[syntax.Name, ...], iterable: syntax.Expression, index: int
+) -> dict[syntax.Name, syntax.Expression]:
+    """What gives each name of a loop its value: its place in a table that is written out."""
+    row = iterable
+    if isinstance(iterable, syntax.ListLiteral):
+        row = iterable.items[index]
+    columns = row.items if isinstance(row, syntax.ListLiteral) and row is not iterable else ()
+    first = len(names) - len(columns)
+    if first not in (0, 1):
+        return dict.fromkeys(names, row)
+    return {name: columns[i - first] if i >= first else row for i, name in enumerate(names)}
+
+
 def _columns(
     names: tuple[syntax.Name, ...],
     iterable: syntax.Expression,

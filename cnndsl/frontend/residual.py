@@ -110,6 +110,7 @@ def _sides_differ(
         step.name.span,
         f"the value that enters is {entry.type}",
         secondary=_labels(e, step, entry, value, first_new),
+        trace=e.trace(entry, step.name.span),
         help=help,
     )
 
@@ -158,6 +159,7 @@ def _check_projectable(
         step.name.span,
         f"the value that enters is {entry.type}",
         secondary=_labels(e, step, entry, value, first_new),
+        trace=e.trace(entry, step.name.span),
         help=help,
     )
 
@@ -181,6 +183,7 @@ def _pad_shortcut(
             step.name.span,
             f"the value that enters is {entry.type}",
             secondary=leaves(body_of(step), value),
+            trace=e.trace(entry, step.name.span),
             help="write `residual project` to put a 1x1 convolution on the shortcut",
         )
     shortcut = entry

@@ -9,32 +9,40 @@ from cnndsl.diagnostics import Label, Span
 from cnndsl.frontend import syntax
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """An expression that gave a name its value, and the scope in which its own names stand.
+
+    The scope is None where the expression came from the command line.
+    """
+
+    expression: syntax.Expression
+    scope: Scope | None
+
+
 @dataclass(slots=True)
 class Scope:
     """Names within a pair of braces; `indexed` are the families of the whole block body.
 
-    `places` says where names were bound, for messages.
+    `places` says where names were bound and `origins` what gave them their values, for messages.
     """
 
     parent: Scope | None = None
     names: dict[str, Any] = field(default_factory=dict)
     indexed: dict[str, dict[int, Any]] = field(default_factory=dict)
     places: dict[str, Span] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
 
     def inner(self) -> Scope:
         """The scope of inner braces."""
         return Scope(self, {}, self.indexed)
 
-    def bind(self, name: syntax.Name, value: Any) -> None:
+    def bind(self, name: syntax.Name, value: Any, origin: Origin | None = None) -> None:
         """Give a name its value here."""
         self.names[name.id] = value
         self.places[name.id] = name.span
-
-    def bind_all(self, names: tuple[syntax.Name, ...], values: dict[str, Any]) -> None:
-        """Give the names of a loop their values here."""
-        self.names.update(values)
-        for name in names:
-            self.places[name.id] = name.span
+        if origin is not None:
+            self.origins[name.id] = origin
 
     def find(self, name: str) -> Any:
         """The value of a name, or None."""
@@ -60,6 +68,15 @@ class Scope:
         while scope is not None:
             if name in scope.places:
                 return scope.places[name]
+            scope = scope.parent
+        return None
+
+    def origin(self, name: str) -> Origin | None:
+        """What gave a name its value, if that is known."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.names:
+                return scope.origins.get(name)
             scope = scope.parent
         return None
 

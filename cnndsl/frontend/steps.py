@@ -21,10 +21,11 @@ from cnndsl.frontend.joins import JOIN_RULES
 from cnndsl.frontend.kinds import kind_of
 from cnndsl.frontend.library import JOINS, Module
 from cnndsl.frontend.limits import MAX_DEPTH, MAX_EXTENT, Limits
-from cnndsl.frontend.loops import rows
+from cnndsl.frontend.loops import row_origins, rows
 from cnndsl.frontend.naming import Numbered, loop_segment, number_steps, segment
+from cnndsl.frontend.origins import OF_VALUES, origins, unused_names, unused_values
 from cnndsl.frontend.problems import Poisoned, Problem, TooMuch, bound_twice
-from cnndsl.frontend.scope import Scope
+from cnndsl.frontend.scope import Origin, Scope
 from cnndsl.frontend.values import (
     UNKNOWN,
     BlockKind,
@@ -66,6 +67,7 @@ class Elaborator:
         self.numberings: dict[int, dict[int, Numbered]] = {}
         self.global_scopes: dict[int, Scope] = {}
         self.call: Calling
+        self.model: syntax.Model
 
     # Files and names -----------------------------------------------------------------------------
 
@@ -101,11 +103,15 @@ class Elaborator:
 
     def report(self, problem: Problem) -> None:
         """Keep a mistake; the same one at the same place is kept once."""
-        if problem.code == "E0302" and not problem.secondary and problem.help is None:
-            problem.secondary = self._parameters_here()
+        if problem.code == "E0302":
+            problem.secondary += unused_names(self.call.definition, self.call.module.file)
+            if not problem.secondary and problem.help is None:
+                problem.secondary = self._parameters_here()
+        if problem.code in ("E0303", "E0307"):
+            problem.secondary += unused_values(self.call.definition)
         span = problem.label.span
         if isinstance(self.current, Value) and _OF_THE_VALUE.search(span.text):
-            problem.trace = problem.trace or self.trace(self.current)
+            problem.trace = problem.trace or self.trace(self.current, span)
         key = (problem.code, id(span.source), span.start)
         calls = tuple(map(str, self.call.frames))
         self.mistakes.setdefault(key, problem.diagnostic(calls))
@@ -120,9 +126,9 @@ class Elaborator:
         span = parameters[0].name.span.until(parameters[-1].span)
         return (Label(span, f"`{self.call.definition.name.id}` has these parameters"),)
 
-    def trace(self, value: Value) -> tuple[str, ...]:
-        """How a value came to be, a line a layer."""
-        return trace_of(value, self.claims)
+    def trace(self, value: Value, at: Span) -> tuple[str, ...]:
+        """How a value came to be that a mistake is about, a line a layer."""
+        return trace_of(value, self.claims, at)
 
     # Steps ---------------------------------------------------------------------------------------
 
@@ -155,6 +161,8 @@ class Elaborator:
             self.evaluator.count(step)
             _STEP_RULES[type(step)](self, step, scope)
         except Problem as problem:
+            if problem.code in OF_VALUES:
+                problem.secondary += origins(problem.label.span, step, scope)
             self.report(problem)
             self._poison(step, scope)
         except Poisoned:
@@ -194,16 +202,15 @@ class Elaborator:
     def let(self, step: syntax.Let, scope: Scope) -> None:
         if step.name.id in scope.names:
             raise bound_twice(step.name.id, step.name.span, scope.place(step.name.id))
-        scope.bind(step.name, self.evaluator.evaluate(step.value, scope))
+        value = self.evaluator.evaluate(step.value, scope)
+        scope.bind(step.name, value, Origin(step.value, scope))
 
     def loop(self, step: syntax.For, scope: Scope) -> None:
-        for names in self.iterations(step, scope):
-            inner = scope.inner()
-            inner.bind_all(step.names, names)
+        for inner in self.iterations(step, scope):
             self.body(step.body, inner)
 
-    def iterations(self, step: syntax.For, scope: Scope) -> Iterator[dict[str, Any]]:
-        """What a loop's names mean, element by element; the loop is in paths and messages."""
+    def iterations(self, step: syntax.For, scope: Scope) -> Iterator[Scope]:
+        """A scope with the loop's names, element by element; the loop is in paths and messages."""
         first = step.names[0].id
         for row, names in rows(self.evaluator, step.names, step.iterable, scope):
             is_index = isinstance(step.iterable, syntax.Range) or (
@@ -212,8 +219,11 @@ class Elaborator:
             self.path.append(loop_segment(step.names, row, names[first], is_index))
             shown = [f"{name} = {show(value)}" for name, value in names.items()][:3]
             self.call.loops.append(", ".join(shown))
+            inner = scope.inner()
+            for name, expression in row_origins(step.names, step.iterable, row).items():
+                inner.bind(name, names[name.id], Origin(expression, scope))
             try:
-                yield names
+                yield inner
             finally:
                 self.call.loops.pop()
                 self.path.pop()
@@ -266,10 +276,10 @@ class Elaborator:
         return found
 
     def layer(self, step: syntax.Layer, scope: Scope) -> None:
-        kind = kind_of(step, scope, self.call.module)
+        kind = kind_of(step, scope, self.call.module, self.call.definition)
         if isinstance(kind, str):
             if self.current is None:
-                raise missing_input(step.name.span)
+                raise missing_input(step.name.span, self.model)
             JOIN_RULES[kind](self, step, scope)
         elif step.body is not None:
             brace = Span(step.span.source, step.body.span.start, step.body.span.start + 1)
@@ -298,7 +308,7 @@ class Elaborator:
         if self.current is UNKNOWN:
             raise Poisoned
         if self.current is None:
-            raise missing_input(step.name.span)
+            raise missing_input(step.name.span, self.model)
 
     # Nodes ---------------------------------------------------------------------------------------
 
@@ -331,7 +341,7 @@ class Elaborator:
                 mismatch.message,
                 span,
                 f"the value here is {x}" if len(values) == 1 else "",
-                trace=self.trace(values[0]) if len(values) == 1 else (),
+                trace=self.trace(values[0], span) if len(values) == 1 else (),
                 help=mismatch.help,
             ) from None
         self._record_jump(op, values, result)

@@ -297,7 +297,7 @@ class Path(Node):
 
 @dataclass(frozen=True, slots=True)
 class Proof(Node):
-    """A line of an `expect` section: `shape of conv5 == 13x13x256`; operator `~` is «to the digits»."""
+    """A line of an `expect` section: `shape of conv5 == 13x13x256`; `~` is "to the digits"."""
 
     quantity: Name
     of: Path | None

@@ -68,13 +68,17 @@ class Unfit(Exception):
         self.code = code
 
 
+#: Whole numbers from here on are shown rounded.
+LONG = 10**15
+
+
 def describe(value: object) -> str:
     """What a value is, in words: "the whole number 3", "a list of 4"."""
     match value:
         case bool():
             return f"the boolean {str(value).lower()}"
         case int():
-            return f"the number {value}"
+            return f"the number {show(value)}"
         case Fraction():
             return f"the number {show(value)}"
         case str():
@@ -103,6 +107,8 @@ def show(value: object) -> str:
     match value:
         case bool():
             return str(value).lower()
+        case int() if abs(value) >= LONG:
+            return f"{value:.6g}"
         case Fraction():
             decimal = float(value)
             if Fraction(str(decimal)) == value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 from cnndsl.graph.types import Size, Type
@@ -20,6 +20,7 @@ __all__ = [
     "Mismatch",
     "Op",
     "Parameters",
+    "Pattern",
     "Weight",
     "Window",
     "op",
@@ -76,6 +77,23 @@ class Window:
     upsampling: int = 1
 
 
+@dataclass(frozen=True)
+class Pattern:
+    """Operations to look for: a kind, and what its operands are.
+
+    An operand is a pattern or a name that stands for any value; `"bias?"` may be missing.
+    `operands` None says nothing of them. The operation is found under `name`, by default its own.
+    """
+
+    kind: type[Op]
+    operands: tuple[Pattern | str, ...] | None
+    name: str = ""
+
+    def named(self, name: str) -> Pattern:
+        """The same pattern, its operation found under another name."""
+        return replace(self, name=name)
+
+
 class Op:
     """An operation: a frozen dataclass whose fields are its arguments in the language.
 
@@ -88,6 +106,11 @@ class Op:
     differentiable: ClassVar[bool] = True
     #: Programs, each a one-line chain, that document and test the operation.
     examples: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def of(cls, *operands: Pattern | str) -> Pattern:
+        """A pattern: this operation, applied to these operands."""
+        return Pattern(cls, operands)
 
     def infer(self, *inputs: Any, **_: Any) -> Type | tuple[Type, ...]:
         """The types of the results, for those of the inputs; an operation names its own inputs.

@@ -172,17 +172,17 @@ class ActivationGradient(Op):
     Inputs: what the activation saves (its input or its output), output gradient.
     """
 
-    of: Activation
+    activation: Activation
     differentiable = False
 
     def infer(self, saved: Type, dy: Type) -> Type:
         return dy
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
-        return outputs[0].elements * (self.of.operations + 1)
+        return outputs[0].elements * (self.activation.operations + 1)
 
     def spell(self, *inputs: Type) -> str:
-        return f"{self.of.name}_gradient"
+        return f"{self.activation.name}_gradient"
 
 
 @op("softmax")

@@ -15,7 +15,11 @@ from cnndsl.runtime.program import Program, Slot, Step
 
 @dataclass
 class _Buffer:
-    """Bytes that one or several values share; `state` is the state that they are, if any."""
+    """Bytes that one or several values share.
+
+    `state` is the state that they are, or the node that derives them from states once for all; such
+    bytes last, outside the arena.
+    """
 
     nbytes: int
     first: int
@@ -52,24 +56,31 @@ def lower(
     arena = backend.allocate(layout.nbytes + scratch_bytes)
 
     shared = shared or {}
+    elsewhere = {
+        node: shared[graph.name(node)].array
+        for node in graph.of(*STATE)
+        if graph.name(node) in shared
+    }
     state_bytes = 0
     for buffer in _unique(buffers):
-        if buffer.state is not None and graph.name(buffer.state) not in shared:
+        if buffer.state is not None and buffer.state not in elsewhere:
             buffer.offset = state_bytes
             state_bytes += round_up(buffer.nbytes)
     state = backend.allocate(state_bytes)
 
     views: dict[Value, Array] = {}
     for value, buffer in buffers.items():
-        if buffer.state is not None and graph.name(buffer.state) in shared:
-            views[value] = shared[graph.name(buffer.state)].array
+        if buffer.state in elsewhere:
+            views[value] = elsewhere[buffer.state]
             continue
         base = arena if buffer.state is None else state
         views[value] = backend.view(base, buffer.offset, value.type.at(batch))
     scratch = backend.view(arena, layout.nbytes, Type((scratch_bytes,), "uint8"))
 
     writers = {value.node for value in graph.updates.values()}
-    steps = []
+    fixed = constant_nodes(graph)
+    steps: list[Step] = []
+    setup: list[Step] = []
     for node in order:
         kernel = kernels[node]
         results = tuple(views.get(v) for v in graph.results(node))
@@ -77,7 +88,8 @@ def lower(
         if kernel.workspace:
             arguments = (*arguments, scratch)
         text = graph.op(node).spell(*(v.type for v in graph.operands(node)))
-        steps.append(Step(graph.name(node), text, kernel.run, arguments, results, node in writers))
+        step = Step(graph.name(node), text, kernel.run, arguments, results, node in writers)
+        (setup if node in fixed else steps).append(step)
 
     def slot(value: Value) -> Slot:
         return Slot(views[value], value.type.at(batch))
@@ -89,6 +101,7 @@ def lower(
     }
     return Program(
         tuple(steps),
+        tuple(setup),
         {name: slot(v) for name, v in graph.inputs.items()},
         {name: slot(v) for name, v in graph.outputs.items()},
         states,
@@ -97,6 +110,21 @@ def lower(
         layout.nbytes + scratch_bytes,
         state_bytes,
     )
+
+
+def constant_nodes(graph: Graph) -> set[Node]:
+    """The nodes that depend on nothing but states that no step changes: derived weights."""
+    constant: set[Node] = set()
+    for node in graph.nodes():
+        if isinstance(graph.op(node), Input):
+            continue
+        sources = list(graph.net.predecessors(node))
+        if isinstance(graph.op(node), STATE):
+            if node not in graph.updates:
+                constant.add(node)
+        elif all(source in constant for source in sources) and not graph.updates:
+            constant.add(node)
+    return {node for node in constant if not isinstance(graph.op(node), STATE)}
 
 
 def schedule(graph: Graph) -> list[Node]:
@@ -144,6 +172,7 @@ def _assign_buffers(
             last_use[value] = max(last_use.get(value, -1), position[node])
     for value in graph.outputs.values():
         last_use[value] = end
+    fixed = constant_nodes(graph)
     updated = {value: state for state, value in graph.updates.items()}
 
     buffers: dict[Value, _Buffer] = {}
@@ -170,7 +199,7 @@ def _assign_buffers(
             if value not in last_use:
                 continue
             nbytes = value.type.at(batch).total_bytes
-            shared = None
+            shared: _Buffer | None = None
             slot = may_alias.get(value.output)
             if slot is not None and operands.count(operands[slot]) == 1:
                 old = buffers[operands[slot]]
@@ -178,7 +207,8 @@ def _assign_buffers(
                 if dies and old.nbytes == nbytes and id(old) not in taken:
                     shared = old
             if shared is None:
-                shared = _Buffer(nbytes, here, last_use[value])
+                lasting = node if node in fixed else None
+                shared = _Buffer(nbytes, here, last_use[value], state=lasting)
             else:
                 taken.add(id(shared))
             shared.last = max(shared.last, last_use[value])

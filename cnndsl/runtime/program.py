@@ -35,6 +35,7 @@ class Program:
 
     Attributes:
         steps: in order; those that write state come after every step that computes the loss.
+        setup: what depends on states alone and is computed once, before the first step.
         inputs, outputs, states: named arrays. States persist from run to run.
         arena_bytes: memory for values and scratch; `state_bytes`: for parameters and buffers.
     """
@@ -42,6 +43,7 @@ class Program:
     def __init__(
         self,
         steps: tuple[Step, ...],
+        setup: tuple[Step, ...],
         inputs: Mapping[str, Slot],
         outputs: Mapping[str, Slot],
         states: Mapping[str, Slot],
@@ -51,6 +53,7 @@ class Program:
         state_bytes: int,
     ) -> None:
         self.steps = steps
+        self.setup = setup
         self.inputs = inputs
         self.outputs = outputs
         self.states = states
@@ -59,16 +62,28 @@ class Program:
         self.arena_bytes = arena_bytes
         self.state_bytes = state_bytes
         self._calls = tuple((step.run, step.arguments) for step in steps)
+        self._is_set_up = not setup
 
     def run(self) -> None:
         """Execute every step once."""
         with self.backend.running():
+            if not self._is_set_up:
+                for step in self.setup:
+                    step.run(*step.arguments)
+                self._is_set_up = True
             for run, arguments in self._calls:
                 run(*arguments)
 
+    def refresh(self) -> None:
+        """Compute `setup` anew before the next run: states shared with another program changed."""
+        self._is_set_up = not self.setup
+
     def write(self, name: str, data: Any) -> None:
         """Set an input or a state from an array of the host, of the same shape."""
-        slot = self.inputs.get(name) or self.states[name]
+        slot = self.inputs.get(name)
+        if slot is None:
+            slot = self.states[name]
+            self.refresh()
         self.backend.upload(slot.array, data)
 
     def read(self, name: str) -> Any:
@@ -83,7 +98,7 @@ class Program:
         """
         import numpy
 
-        for step in self.steps:
+        for step in (*self.setup, *self.steps):
             if step.writes_state:
                 continue
             with self.backend.running(), numpy.errstate(all="ignore"):

@@ -31,6 +31,7 @@ def log_softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def evaluate(program: Program, loader: Loader) -> Score:
     """Run the program over every image of the loader; a padded last batch counts what is valid."""
     loss, hits, hits5, images = 0.0, 0, 0, 0
+    program.refresh()
     for batch, labels, valid in loader.evaluate():
         program.write("image", batch)
         program.run()

@@ -17,6 +17,7 @@ from cnndsl.data.picture import load_image
 from cnndsl.data.preprocess import Preprocessing, preprocessing_for
 from cnndsl.diagnostics import error
 from cnndsl.frontend.elaborate import Network
+from cnndsl.graph.op import Mismatch
 from cnndsl.runtime.kernel import Backend
 from cnndsl.training import checkpoint
 from cnndsl.training.checkpoint import Checkpoint
@@ -24,6 +25,7 @@ from cnndsl.training.display import Display, Silent
 from cnndsl.training.evaluate import Score, evaluate, log_softmax
 from cnndsl.training.loop import CHECKPOINT_SECONDS, Result, Trainer
 from cnndsl.training.recipe import Recipe, recipe_of
+from cnndsl.training.settings import loss_of
 
 #: Elaborates the model with further parameters, given by name.
 Elaborate = Callable[[Mapping[str, str | int]], Network]
@@ -95,12 +97,28 @@ def fit(
         note(f"classes = {dataset.classes}, from {dataset.name}")
         network = elaborate({**given, "classes": dataset.classes})
         recipe = (overrides or Overrides()).applied(recipe_of(network))
+    _check_heads(network, recipe)
     resize = None
     for word, pixels in recipe.augmentations:
         if word == "crop":
             resize = _enlarged(pixels, extent)
     preprocessing = preprocessing_for(dataset, extent, image.channels, resize)
     return Fitted(network, dataset, preprocessing, recipe)
+
+
+def _check_heads(network: Network, recipe: Recipe) -> None:
+    """Refuse a network or a side head that ends in what the loss cannot take."""
+    for value in (network.graph.outputs["logits"], *(h.value for h in network.graph.heads)):
+        try:
+            loss_of(recipe.loss, value.type)
+        except Mismatch as mismatch:
+            place = network.graph.span(value.node)
+            raise error(
+                "T0102",
+                f"`{network.name}` cannot be trained or evaluated: {mismatch.message}"
+                + (f" ({place})" if place else ""),
+                help=mismatch.help,
+            ) from None
 
 
 def _enlarged(crop: int, extent: tuple[int, int]) -> tuple[int, int]:

@@ -21,7 +21,8 @@ NETWORKS = {
         residual pad { conv 8, 3x3, /2 -> bn }
         avgpool global -> fc 3""",
     "inception": """input 7x7x3
-        concat { | conv 2, 1x1 -> tanh | conv 2, 3x3 -> gelu -> conv 2, 3x3 | avgpool 3x3, /1, pad=1 }
+        concat { | conv 2, 1x1 -> tanh | conv 2, 3x3 -> gelu -> conv 2, 3x3 | avgpool 3x3, /1, pad=1
+        }
         gate { avgpool global -> conv 2, 1x1 -> silu -> conv 7, 1x1 -> sigmoid }
         lrn 3 -> fc 3""",
     "dense": """input 6x6x2 -> conv 4, 3x3

@@ -54,11 +54,11 @@ def activation_gradient(
     op: ActivationGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
     blocks = Blocks.of(inputs[0], temporaries=2)
-    function = GRADIENTS[type(op.of)]
+    function = GRADIENTS[type(op.activation)]
 
     def run(saved: Array, dy: Array, dx: Array, *scratch: Array) -> None:
         for part in blocks.parts(scratch, saved, dy, dx):
-            function(op.of, *part)
+            function(op.activation, *part)
 
     return Kernel(run, may_alias=((0, 1),), workspace=blocks.workspace)
 

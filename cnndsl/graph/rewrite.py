@@ -1,0 +1,163 @@
+"""Rewriting: patterns over operations, rules that replace what they match, and what came of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cnndsl.diagnostics import Span
+from cnndsl.graph.graph import Graph, Node, Value
+from cnndsl.graph.op import Pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """Why a rule leaves alone what its pattern matches."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """That a rewrite fired at a layer, or why it did not."""
+
+    rewrite: str
+    layer: str
+    span: Span | None
+    declined: str | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rewrite of one pattern: `replacement` gets what the pattern names and returns a value.
+
+    Attributes:
+        equation: what is equal to what, and when.
+        fires_on, leaves_alone: programs, each a one-line chain, that document and test it.
+    """
+
+    name: str
+    equation: str
+    pattern: Pattern
+    replacement: Callable[..., Value | Declined]
+    fires_on: tuple[str, ...]
+    leaves_alone: tuple[str, ...]
+
+    def apply(self, graph: Graph) -> Iterator[Event]:
+        for node in list(graph.nodes()):
+            if node not in graph.net:
+                continue
+            matched: dict[str, Any] = {}
+            if not match(self.pattern, graph, node, matched):
+                continue
+            layer, span = graph.name(node), graph.span(node)
+            result = self.replacement(**matched)
+            if isinstance(result, Declined):
+                yield Event(self.name, layer, span, result.reason)
+                continue
+            graph.replace(Value(graph, node), result)
+            graph.prune()
+            yield Event(self.name, layer, span)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A rewrite that is no single pattern: a function over the graph."""
+
+    name: str
+    equation: str
+    function: Callable[[Graph], Iterator[tuple[Value, str | None]]]
+    fires_on: tuple[str, ...]
+    leaves_alone: tuple[str, ...]
+
+    def apply(self, graph: Graph) -> Iterator[Event]:
+        for value, declined in self.function(graph):
+            span = graph.span(value.node)
+            yield Event(self.name, value.name, span, declined)
+        graph.prune()
+
+
+Rewrite = Rule | Pass
+
+
+def rule(
+    pattern: Pattern, *, fires_on: Sequence[str], leaves_alone: Sequence[str]
+) -> Callable[[Callable[..., Value | Declined]], Rule]:
+    """Make a rule of a function whose docstring is the equation."""
+
+    def decorate(function: Callable[..., Value | Declined]) -> Rule:
+        equation = inspect.getdoc(function) or ""
+        return Rule(
+            function.__name__, equation, pattern, function, tuple(fires_on), tuple(leaves_alone)
+        )
+
+    return decorate
+
+
+def whole_graph(
+    *, fires_on: Sequence[str], leaves_alone: Sequence[str]
+) -> Callable[[Callable[[Graph], Iterator[tuple[Value, str | None]]]], Pass]:
+    """Make a rewrite of a function over the graph.
+
+    The function yields a value where it fired, or a value and the reason why it did not.
+    """
+
+    def decorate(function: Callable[[Graph], Iterator[tuple[Value, str | None]]]) -> Pass:
+        equation = inspect.getdoc(function) or ""
+        return Pass(function.__name__, equation, function, tuple(fires_on), tuple(leaves_alone))
+
+    return decorate
+
+
+def match(pattern: Pattern, graph: Graph, node: Node, found: dict[str, Any]) -> bool:
+    """Whether a node is what the pattern says; `found` gets its values and operations by name."""
+    op = graph.op(node)
+    if not isinstance(op, pattern.kind):
+        return False
+    name = pattern.name or op.name
+    found[name] = op
+    found[f"{name}_value"] = Value(graph, node)
+    if pattern.operands is None:
+        return True
+    operands = list(graph.operands(node))
+    for wanted in pattern.operands:
+        if isinstance(wanted, str):
+            optional = wanted.endswith("?")
+            if not operands and not optional:
+                return False
+            found[wanted.rstrip("?")] = operands.pop(0) if operands else None
+            continue
+        if not operands:
+            return False
+        value = operands.pop(0)
+        if value.output != 0 or not match(wanted, graph, value.node, found):
+            return False
+    return not operands
+
+
+def only_reader(value: Value) -> bool:
+    """Whether one node alone reads a value, and it is no root of the graph."""
+    graph = value.graph
+    return len(graph.users(value)) == 1 and value not in set(graph.roots())
+
+
+def optimise(graph: Graph, rewrites: Sequence[Rewrite], most_rounds: int = 20) -> list[Event]:
+    """Apply rewrites in order, again and again until none fires.
+
+    Returns what fired, and of what was declined what still stands in the end.
+    """
+    fired: list[Event] = []
+    for _ in range(most_rounds):
+        declined: dict[tuple[str, str], Event] = {}
+        before = len(fired)
+        for rewrite in rewrites:
+            for event in rewrite.apply(graph):
+                if event.declined is None:
+                    fired.append(event)
+                else:
+                    declined[event.rewrite, event.layer] = event
+        if len(fired) == before:
+            return [*fired, *declined.values()]
+    raise RuntimeError(f"the rewrites do not end: {sorted({e.rewrite for e in fired})}")
