@@ -109,10 +109,10 @@ def rewrites() -> str:
     lines = [
         "# Rewrites",
         "",
-        "Written by `python docs/write.py`, from the docstrings. `cnndsl optimize MODEL` shows which",
-        "of them fire on a network, where, and what it costs before and after; `--explain` says why one",
-        "declines. Each is proved on numbers: on its examples and on the zoo, in float64 at 1e-9, and",
-        "those for training with their gradients too.",
+        "Written by `python docs/write.py`, from the docstrings. `cnndsl optimize MODEL` shows",
+        "which of them fire on a network, where, and what it costs before and after; `--explain`",
+        "says why one declines. Each is proved on numbers: on its examples and on the zoo, in",
+        "float64 at 1e-9, and those for training with their gradients too.",
     ]
     for rewrite in FOR_INFERENCE:
         use = "training and inference" if rewrite in FOR_TRAINING else "inference"

@@ -50,10 +50,10 @@ def command(
     from cnndsl.graph.rewrite import optimise
 
     network = load_network(model, **options)
-    graph = _prepared(network.graph, use)
-    before = _costs(graph)
+    graph = prepared(network.graph, use)
+    before = costs(graph)
     events = optimise(graph, _chosen(use, passes, without))
-    after = _costs(graph)
+    after = costs(graph)
     if form == "json":
         facts = {"before": before, "after": after, "rewrites": [_as_json(e) for e in events]}
         click.echo(json.dumps(facts, indent=2))
@@ -68,7 +68,8 @@ def command(
         click.echo(f"{label:16} {before[name]:>16,} {after[name]:>16,}   {ratio:.3f}")
 
 
-def _prepared(graph: Graph, use: str) -> Graph:
+def prepared(graph: Graph, use: str) -> Graph:
+    """A copy of an elaborated graph, made one for inference or for training, not yet optimised."""
     from cnndsl.passes.inference import for_inference
     from cnndsl.passes.training import for_training
 
@@ -90,7 +91,7 @@ def _chosen(use: str, passes: str | None, without: tuple[str, ...]) -> list[Rewr
     return [rewrite for name, rewrite in known.items() if name in wanted and name not in without]
 
 
-def _costs(graph: Graph) -> dict[str, int]:
+def costs(graph: Graph) -> dict[str, int]:
     """Kernels a run, multiply-adds and bytes an image, the arena of one image, parameters."""
     from cnndsl.backends import get_backend
     from cnndsl.graph import analysis

@@ -15,11 +15,13 @@ def unbalanced(source: Source, tokens: Sequence[Token]) -> list[tuple[Token, Dia
     """The brackets of an item that do not pair, in the item's order, each with its report.
 
     An opener that is never closed is told by its indentation where that helps: of
-    `model m {` / `    residual {` / `}` the second is at fault, though the first is left over.
+    `model m {` / `    residual {` / `}` the second is at fault, though the first is left over. A
+    closer that closes nothing is told where, by its indentation, an earlier one closed too much.
     """
     found: list[tuple[Token, Diagnostic]] = []
     open_: list[Token] = []
     suspects: list[tuple[Token, Token]] = []
+    early: list[tuple[Token, Token]] = []
     for token in tokens:
         if open_ and open_[-1].type != "_LBRACE" and token.type in ("_LBRACE", "_RBRACE"):
             opener = open_.pop()
@@ -34,8 +36,13 @@ def unbalanced(source: Source, tokens: Sequence[Token]) -> list[tuple[Token, Dia
                 indented = _indent(source, opener) > _indent(source, token)
                 if indented and begins_line(span_of(source, token)):
                     suspects.append((opener, token))
+                elif _indent(source, opener) < _indent(source, token):
+                    early.append((opener, token))
             elif open_ and open_[-1].type != "_LBRACE":
                 found.append((token, _mismatched(source, open_.pop(), token)))
+            elif early:
+                opener, closer = early.pop(0)
+                found.append((closer, _too_early(source, opener, closer)))
             else:
                 found.append((token, _unmatched(source, token)))
     while open_ and suspects:
@@ -71,6 +78,18 @@ def _unmatched(source: Source, closer: Token) -> Diagnostic:
     kind = _KINDS[CLOSERS[closer.type]]
     label = Label(span_of(source, closer), "everything is closed already")
     return Diagnostic("E0103", f"this {kind} closes nothing", label, help=f"delete the `{closer}`")
+
+
+def _too_early(source: Source, opener: Token, closer: Token) -> Diagnostic:
+    """A closer that stands deeper than the line of what it closes, where one is too many."""
+    kind = _KINDS[CLOSERS[closer.type]]
+    return Diagnostic(
+        "E0103",
+        f"this {kind} closes too much",
+        Label(span_of(source, closer), "by its indentation it is not what ends there"),
+        (Label(span_of(source, opener), f"it closes the {kind} opened here"),),
+        help=f"delete the `{closer}`, or open before it what it is to close",
+    )
 
 
 def _mismatched(source: Source, opener: Token, closer: Token) -> Diagnostic:

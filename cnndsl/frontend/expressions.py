@@ -243,7 +243,7 @@ class Evaluator:
         function = FUNCTIONS.get(node.function.id)
         if function is None:
             raise Problem(
-                "E0302",
+                "E0306",
                 f"there is no function `{node.function.id}`",
                 node.function.span,
                 help=did_you_mean(node.function.id, FUNCTIONS)

@@ -46,7 +46,7 @@ def kind_of(
             "E0305",
             f"`{name}` is no layer: it is {describe(bound)}",
             step.name.span,
-            secondary=scope.pointer(name),
+            secondary=scope.pointer(name) if isinstance(bound, Value) else (),
             help=f"`from {name}` starts again from it" if isinstance(bound, Value) else None,
         )
     if name in module.models:
@@ -71,7 +71,9 @@ def _unknown(
         definition = module.blocks[close][0]
         secondary = (Label(definition.name.span, f"`{close}` is defined here"),)
     if not foreign and not secondary:
-        secondary = (*unused_names(definition, module.file), *unused_blocks(module.file))
+        secondary = unused_names(definition, module.file)
+        if close is None:
+            secondary += unused_blocks(module.file, definition)
     return Problem(
         "E0301",
         f"there is no layer or block `{name.id}`",

@@ -59,7 +59,7 @@ class Module:
             base = definition.base
             found = module.models.get(base.id)
             if found is None:
-                raise CnndslError(_no_model(base, module))
+                raise CnndslError(_no_model(base, module, definition.name.id))
             if any(found[0] is seen for seen, _ in result):
                 raise _mistake(
                     "E0309",
@@ -306,16 +306,15 @@ def _refuse_used_clash(module: Module, name: str, item: syntax.Use) -> None:
         )
 
 
-def _no_model(name: syntax.Name, module: Module) -> Diagnostic:
-    """The report of a model that does not exist, with those that were perhaps meant."""
-    close = suggest(name.id, module.models)
-    seen = unnamed_models(module.file)
+def _no_model(name: syntax.Name, module: Module, variant: str | None = None) -> Diagnostic:
+    """The report of a model that does not exist, with those that were perhaps meant.
+
+    `variant` is the one that names it, and was not.
+    """
+    close = suggest(name.id, module.models.keys() - {variant})
+    seen = unnamed_models(module.file, variant)
     if close is not None:
-        place = module.models[close][0].name.span
-        seen = (
-            Label(place, f"`{close}` is defined here"),
-            *(label for label in seen if label.span != place),
-        )
+        seen = (Label(module.models[close][0].name.span, f"`{close}` is defined here"),)
     help = f"did you mean `{close}`?" if close else None
     return Diagnostic(
         "E0309", f"there is no model `{name.id}`", Label(name.span), secondary=seen, help=help

@@ -61,16 +61,16 @@ def unused_values(definition: syntax.Block | syntax.Model) -> tuple[Label, ...]:
     return _labels([name for name in bound if name.id not in used])
 
 
-def unused_blocks(file: syntax.File) -> tuple[Label, ...]:
-    """Labels on the blocks of a file that nothing in it uses."""
-    used = {name for item in file.items for name in _used(item)}
+def unused_blocks(file: syntax.File, running: syntax.Block | syntax.Model) -> tuple[Label, ...]:
+    """Labels on the blocks of a file that nothing in it uses; `running` is in use."""
+    used = {name for item in file.items for name in _used(item)} | {running.name.id}
     blocks = [item.name for item in file.items if isinstance(item, syntax.Block)]
     return _labels([name for name in blocks if name.id not in used])
 
 
-def unnamed_models(file: syntax.File) -> tuple[Label, ...]:
-    """Labels on the models of a file that no variant and no section names."""
-    named = set()
+def unnamed_models(file: syntax.File, but: str | None) -> tuple[Label, ...]:
+    """Labels on the models of a file, but one, that no variant and no section names."""
+    named = {but}
     for item in file.items:
         name = item.base if isinstance(item, syntax.Variant) else getattr(item, "model", None)
         if isinstance(name, syntax.Name):

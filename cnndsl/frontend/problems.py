@@ -20,6 +20,7 @@ register(
         "E0303": "a value that flows is wanted, and this is none",
         "E0304": "a name that is bound twice",
         "E0305": "a step that is no layer",
+        "E0306": "a function that does not exist",
         "E0307": "an element of a family of values that does not exist",
         "E0308": "a definition that clashes with another",
         "E0309": "a model that does not exist, or several to choose from",

@@ -110,9 +110,15 @@ def _sides_differ(
         step.name.span,
         f"the value that enters is {entry.type}",
         secondary=_labels(e, step, entry, value, first_new),
-        trace=e.trace(entry, step.name.span),
+        trace=_trace(e, step, entry, value),
         help=help,
     )
+
+
+def _trace(e: Elaborator, step: syntax.Layer, entry: Value, value: Value) -> tuple[str, ...]:
+    """How the value came to be that enters, where its channels are what differs."""
+    channels = entry.type.features[:-1] == value.type.features[:-1]
+    return e.trace(entry, step.name.span) if channels else ()
 
 
 def _labels(
@@ -159,7 +165,7 @@ def _check_projectable(
         step.name.span,
         f"the value that enters is {entry.type}",
         secondary=_labels(e, step, entry, value, first_new),
-        trace=e.trace(entry, step.name.span),
+        trace=_trace(e, step, entry, value),
         help=help,
     )
 

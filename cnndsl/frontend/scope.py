@@ -20,6 +20,19 @@ class Origin:
     scope: Scope | None
 
 
+class Family(dict[int, Any]):
+    """The values of an indexed name, and where each was bound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[int, Span] = {}
+
+    def bind(self, index: int, value: Any, place: Span) -> None:
+        """Give an element its value."""
+        self[index] = value
+        self.places[index] = place
+
+
 @dataclass(slots=True)
 class Scope:
     """Names within a pair of braces; `indexed` are the families of the whole block body.
@@ -29,7 +42,7 @@ class Scope:
 
     parent: Scope | None = None
     names: dict[str, Any] = field(default_factory=dict)
-    indexed: dict[str, dict[int, Any]] = field(default_factory=dict)
+    indexed: dict[str, Family] = field(default_factory=dict)
     places: dict[str, Span] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
 

@@ -25,7 +25,7 @@ from cnndsl.frontend.loops import row_origins, rows
 from cnndsl.frontend.naming import Numbered, loop_segment, number_steps, segment
 from cnndsl.frontend.origins import OF_VALUES, origins, unused_names, unused_values
 from cnndsl.frontend.problems import Poisoned, Problem, TooMuch, bound_twice
-from cnndsl.frontend.scope import Origin, Scope
+from cnndsl.frontend.scope import Family, Origin, Scope
 from cnndsl.frontend.values import (
     UNKNOWN,
     BlockKind,
@@ -103,8 +103,8 @@ class Elaborator:
 
     def report(self, problem: Problem) -> None:
         """Keep a mistake; the same one at the same place is kept once."""
-        if problem.code == "E0302":
-            problem.secondary += unused_names(self.call.definition, self.call.module.file)
+        if problem.code == "E0302" and not problem.secondary:
+            problem.secondary = unused_names(self.call.definition, self.call.module.file)
             if not problem.secondary and problem.help is None:
                 problem.secondary = self._parameters_here()
         if problem.code in ("E0303", "E0307"):
@@ -370,19 +370,16 @@ class Elaborator:
         name = binding.name.id
         if binding.index is None:
             if name in scope.names or name in scope.indexed:
-                of_family = next(iter(scope.indexed.get(name, {}).values()), None)
-                first = scope.place(name) or self._span_of(of_family)
+                places = scope.indexed[name].places if name in scope.indexed else {}
+                first = scope.place(name) or next(iter(places.values()), None)
                 raise bound_twice(name, binding.name.span, first)
             scope.bind(binding.name, self.current)
             return
         index = self.evaluator.whole(binding.index, scope)
-        family = scope.indexed.setdefault(name, {})
+        family = scope.indexed.setdefault(name, Family())
         if index in family:
-            raise bound_twice(f"{name}[{index}]", binding.span, self._span_of(family[index]))
-        family[index] = self.current
-
-    def _span_of(self, value: Any) -> Span | None:
-        return self.graph.span(value.node) if isinstance(value, Value) else None
+            raise bound_twice(f"{name}[{index}]", binding.span, family.places[index])
+        family.bind(index, self.current, binding.span)
 
     def _check_claim(self, claim: syntax.Claim, scope: Scope) -> None:
         claimed = tuple(self.evaluator.whole(extent, scope) for extent in claim.extents)

@@ -146,7 +146,7 @@ def whole(value: object) -> int:
         raise Unfit(f"a whole number is wanted here, this is {describe(value)}")
     number: int = int(value)  # type: ignore[call-overload]
     if abs(number) > LARGEST:
-        raise Unfit(f"a whole number of at most {LARGEST:,} is wanted here, this is {number}")
+        raise Unfit(f"a whole number of at most {LARGEST:,} is wanted here, this is {show(number)}")
     return number
 
 

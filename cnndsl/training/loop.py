@@ -239,14 +239,10 @@ class Trainer:
         self._end_epoch(speed, elapsed_before, began)
 
     def _step(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
-        progress, recipe, program = self.progress, self.recipe, self.program
-        place = progress.epoch + (progress.batch + 1) / self.batches
-        if progress.batch + 1 == self.batches:
-            place = progress.epoch + 1 - 1e-9
-        rate = recipe.schedule.rate(recipe.learning_rate, place, recipe.epochs, progress.losses)
+        progress, program = self.progress, self.program
         program.write("image", images)
         program.write("labels", self._targets(labels))
-        program.write("learning_rate", rate)
+        program.write("learning_rate", self._rate(progress.batch + 1))
         if "step" in program.states:
             program.write("step", progress.step + 1)
         program.run()
@@ -260,6 +256,13 @@ class Trainer:
             loss_sum=progress.loss_sum + loss,
             correct=progress.correct + float(program.read("correct")),
         )
+
+    def _rate(self, batch: int) -> float:
+        """The learning rate of the running epoch's step with this number, counted from one."""
+        recipe, progress = self.recipe, self.progress
+        # The last step belongs to its own epoch, not to the next one.
+        place = progress.epoch + min(batch / max(1, self.batches), 1 - 1e-9)
+        return recipe.schedule.rate(recipe.learning_rate, place, recipe.epochs, progress.losses)
 
     def _targets(self, labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Labels as the loss wants them: indices, or one-hot vectors of floats."""
@@ -295,7 +298,7 @@ class Trainer:
             "accuracy": progress.correct / images,
             "validation_loss": score.loss if score else None,
             "validation_accuracy": score.accuracy if score else None,
-            "learning_rate": float(self.program.read("learning_rate")),
+            "learning_rate": self._rate(self.batches),
             "images_per_second": round(speed, 1),
         }
         length = _append_line(self.out / "metrics.jsonl", json.dumps(metrics))

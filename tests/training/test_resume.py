@@ -7,12 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from kill_and_resume import command, fingerprint, finish, trials
 
+from cnndsl.backends import get_backend
 from cnndsl.cli import status
+from cnndsl.diagnostics import Source
+from cnndsl.frontend.elaborate import elaborate
+from cnndsl.frontend.library import load_text
+from cnndsl.training.loop import Interrupted
+from cnndsl.training.session import Overrides, fit
+from cnndsl.training.session import train as run
 
 if sys.platform == "win32":
     pytest.skip("signals are those of POSIX", allow_module_level=True)
@@ -114,3 +122,26 @@ def test_a_folder_that_cannot_be_written_is_told(model: str, tmp_path: Path, cap
     out = tmp_path / "file" / "run"
     assert status(["run", model, "--train", "digits", "--out", str(out)]) == 1
     assert "C0102" in capsys.readouterr().err
+
+
+def test_stopping_after_any_step_and_going_on_changes_nothing(tmp_path: Path) -> None:
+    module = load_text(Source("small", MODEL))
+
+    def train(out: Path, stop: Callable[[], bool], resume: bool) -> None:
+        fitted = fit(
+            lambda parameters: elaborate(module, parameters=parameters),
+            {},
+            "digits",
+            overrides=Overrides(epochs=2, batch=400),
+        )
+        run(fitted, get_backend("numpy"), out, stop=stop, resume=resume)
+
+    train(tmp_path / "whole", lambda: False, resume=False)
+    wanted = fingerprint(tmp_path / "whole")
+    for last in range(1, 7):
+        steps = iter(range(1, 100))
+        out = tmp_path / str(last)
+        with pytest.raises(Interrupted):
+            train(out, lambda steps=steps, last=last: next(steps) == last, resume=False)
+        train(out, lambda: False, resume=True)
+        assert fingerprint(out) == wanted
