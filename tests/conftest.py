@@ -11,3 +11,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the golden files anew instead of comparing with them",
     )
+    parser.addoption(
+        "--mutants",
+        type=int,
+        default=300,
+        help="how many mutants of the zoo to try (default: 300)",
+    )

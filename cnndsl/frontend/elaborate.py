@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from cnndsl.diagnostics import CnndslError, Diagnostic, Source, Span, did_you_mean
 from cnndsl.frontend import syntax
 from cnndsl.frontend.arguments import Given, bind_parameters, evaluate_arguments
+from cnndsl.frontend.biases import drop_redundant_biases
 from cnndsl.frontend.calls import Calling, parameter_scope
 from cnndsl.frontend.inputs import missing_input
 from cnndsl.frontend.library import Module
@@ -21,8 +22,6 @@ from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.steps import Elaborator
 from cnndsl.graph.graph import Graph, Value
 from cnndsl.graph.types import Size
-from cnndsl.ops.conv import Conv
-from cnndsl.ops.norm import BatchNorm
 
 __all__ = ["Limits", "Network", "elaborate"]
 
@@ -99,7 +98,7 @@ def _model(e: Elaborator, name: str, overrides: dict[str, str | int]) -> Network
         raise CnndslError(*e.mistakes.values())
     assert isinstance(e.current, Value)
     e.graph.outputs["logits"] = e.current
-    _drop_redundant_biases(e.graph)
+    drop_redundant_biases(e.graph)
     return Network(e.graph, name, e.module, values, e.changed)
 
 
@@ -149,21 +148,3 @@ def _model_scope(
 def _missing(definition: syntax.Model, bound: dict[str, Given]) -> bool:
     """Whether a parameter has neither a value nor a default."""
     return any(p.default is None and p.name.id not in bound for p in definition.parameters)
-
-
-def _drop_redundant_biases(graph: Graph) -> None:
-    """A convolution whose only reader is a `bn` has no bias, unless it says so."""
-    for node in graph.of(Conv):
-        op = graph.op(node)
-        assert isinstance(op, Conv)
-        if op.bias is not None:
-            continue
-        readers = graph.users(Value(graph, node))
-        is_root = any(value.node == node for value in graph.roots())
-        redundant = (
-            len(readers) == 1 and not is_root and isinstance(graph.op(readers[0][0]), BatchNorm)
-        )
-        graph.attributes(node)["op"] = replace(op, bias=not redundant)
-        if redundant:
-            bias = graph.operands(node)[2]
-            graph.net.remove_node(bias.node)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from cnndsl.diagnostics import Source
+from cnndsl.frontend.biases import bias_is_redundant
 from cnndsl.frontend.failure import KEYWORDS
 from cnndsl.frontend.format import format_source
 from cnndsl.frontend.library import JOINS
 from cnndsl.frontend.nesting import Nesting, Place
 from cnndsl.frontend.values import WORDS
-from cnndsl.graph.graph import Graph, Node, Value
+from cnndsl.graph.graph import Graph, Node
 from cnndsl.graph.leaves import Input
 from cnndsl.graph.op import OPS
 from cnndsl.graph.types import Size
@@ -51,17 +52,10 @@ def unparse(graph: Graph, name: str) -> str:
 def written(graph: Graph, node: Node) -> str:
     """A layer as it is written in the language, its bias only where it is not the default."""
     op = graph.op(node)
-    if isinstance(op, Conv) and op.bias is not None and op.bias != _is_redundant(graph, node):
+    if isinstance(op, Conv) and op.bias is not None and op.bias != bias_is_redundant(graph, node):
         op = replace(op, bias=None)
     text = op.spell(*(value.type for value in graph.operands(node)))
     return re.sub(r"\d[\d.]*(e[+-]?\d+)?", lambda number: _bounded(number[0]), text)
-
-
-def _is_redundant(graph: Graph, node: Node) -> bool:
-    """Whether a convolution's bias is one that elaboration drops by itself."""
-    readers = graph.users(Value(graph, node))
-    is_root = any(value.node == node for value in graph.roots())
-    return len(readers) == 1 and not is_root and isinstance(graph.op(readers[0][0]), BatchNorm)
 
 
 def _bounded(number: str) -> str:
