@@ -32,7 +32,8 @@ class Reference:
     def module(self) -> Module:
         from cnndsl.frontend.library import load_file
 
-        return load_file(self.path, search_path())
+        in_zoo = self.path.parent == resource("zoo")
+        return load_file(self.path, search_path(), f"zoo/{self.path.name}" if in_zoo else None)
 
 
 def search_path() -> list[Path]:

@@ -179,16 +179,16 @@ def read_source(path: Path, name: str | None = None) -> Source:
     return Source(name or str(path), text)
 
 
-def load_file(path: Path, search: Sequence[Path] = ()) -> Module:
+def load_file(path: Path, search: Sequence[Path] = (), name: str | None = None) -> Module:
     """Read and parse a file, and the files that it uses.
 
-    `use` paths are relative to the file that says them; they may not leave its folder or those of
+    Messages call it `name`, by default its path. `use` paths are relative to the file that says them; they may not leave its folder or those of
     `search`, in which they are looked up next.
 
     Raises:
         CnndslError: every mistake of syntax or definition that can be found at once.
     """
-    return _Loader(search).load(path, read_source(path))
+    return _Loader(search).load(path, read_source(path, name))
 
 
 def load_text(source: Source) -> Module:

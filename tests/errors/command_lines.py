@@ -86,6 +86,7 @@ LINES: dict[str, list[Line]] = {
     ],
     "T0202_weights": [
         Line("run other.cnn --eval digits --weights runs/net-digits", 1),
+        Line("run deeper.cnn --eval digits --weights runs/net-digits", 1),
         Line("run three.cnn --predict grey.png --weights runs/net-digits", 1),
         Line("run other.cnn --train digits --weights runs/net-digits", 1),
     ],
@@ -95,8 +96,6 @@ LINES: dict[str, list[Line]] = {
     ],
     "usage": [
         Line("chek net.cnn", 2),
-        Line("check", 2),
-        Line("check net.cnn --lints", 2),
         Line("check net.cnn --set classes", 2),
         Line("check net.cnn --set classes=1 --set classes=2", 2),
         Line("check net.cnn --input 8x8", 2),
@@ -104,6 +103,17 @@ LINES: dict[str, list[Line]] = {
         Line("run net.cnn grey.png", 2),
         Line("run net.cnn --train digits --resume", 2),
         Line("run net.cnn --eval digits", 2),
-        Line("run net.cnn --train digits --batch 0", 2),
     ],
 }
+#: Wrong usage that the library for command lines reports in words of its own.
+USAGE = (
+    "check",
+    "check net.cnn --lints",
+    "check net.cnn --max-nodes 0",
+    "run net.cnn --train digits --batch 0",
+    "run net.cnn --train digits --epochs many",
+    "fmt",
+    "zoo shov lenet",
+    "zoo show",
+    "summary net.cnn --format yaml",
+)

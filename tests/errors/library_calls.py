@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ from cnndsl.data.download import Patience
 from cnndsl.data.loader import Loader
 from cnndsl.data.picture import load_image
 from cnndsl.data.preprocess import Preprocessing
-from cnndsl.graph.op import Mismatch
 from cnndsl.graph.types import map_type, vector_type
-from cnndsl.ops.loss import CrossEntropy, MeanSquaredError, WeightedSum
+from cnndsl.ops.loss import CrossEntropy, MeanSquaredError
 from cnndsl.ops.norm import Scale
 from cnndsl.ops.optimizer import SGD
 from cnndsl.ops.shape import Slice
@@ -82,7 +81,12 @@ def _raw_member() -> object:
 
 
 def _no_cache() -> object:
-    return cifar.load_archive(cifar.CIFAR10, REQUEST, mirrors=[], patience=HASTE)
+    cache = os.environ["CNNDSL_CACHE"]
+    os.environ["CNNDSL_CACHE"] = "notes.txt/cache"
+    try:
+        return cifar.load_archive(cifar.CIFAR10, REQUEST, mirrors=[], patience=HASTE)
+    finally:
+        os.environ["CNNDSL_CACHE"] = cache
 
 
 def _loader(batch: int, *augmentations: Any) -> object:
@@ -188,25 +192,14 @@ CALLS: dict[str, list[Call]] = {
 }
 
 MAP, VECTOR = map_type(4, 4, 3), vector_type(3)
-#: Mismatches that only the compiler's own graphs or callers from Python could have: no program of
-#: the language leads to them. Each must be raised all the same.
+#: Mismatches of layers, losses and optimisers that no program of the language leads to, for its own
+#: checks come first: a caller from Python meets them.
 GUARDS: list[Call] = [
     lambda: CrossEntropy().infer(VECTOR, VECTOR),
     lambda: MeanSquaredError().infer(VECTOR, MAP),
-    lambda: WeightedSum((1.0,)).infer(VECTOR),
     lambda: Scale(init=float("inf")).parameters(MAP),
     lambda: SGD().infer(VECTOR, MAP),
     lambda: SGD().infer(VECTOR, VECTOR),
     lambda: SGD(weight_decay=-1.0).check(),
     lambda: Slice(range(0, 3, 2)).infer(MAP),
-    lambda: replace(_sum_of_gradients()).infer(VECTOR, MAP),
 ]
-
-
-def _sum_of_gradients() -> Any:
-    from cnndsl.graph import leaves
-
-    return next(kind for kind in vars(leaves).values() if getattr(kind, "name", "") == "sum")()
-
-
-__all__ = ["CALLS", "GUARDS", "Mismatch"]

@@ -16,6 +16,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "cnndsl"
 CODE = re.compile(r"[EWCDT]\d{4}")
 #: Exceptions that know no code: whoever catches one gives it E0201, E0202, E0405, E0704 …
 BARE = ("Unfit", "Mismatch")
+#: Operations that are no layers and yet a user's: what the language's joins become.
+JOINS = ("Add", "Concat", "Multiply", "Gate")
 
 
 @dataclass(frozen=True, order=True)
@@ -46,6 +48,8 @@ def _in_module(path: Path) -> Iterator[Site]:
         code = _code_of(node)
         if code is None or _only_talked_about(node, parents):
             continue
+        if code == "Mismatch" and _internal(node, parents):
+            continue
         statement: ast.AST = node
         while not isinstance(statement, ast.stmt):
             statement = parents[statement]
@@ -61,6 +65,22 @@ def _code_of(node: ast.AST) -> str | None:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in BARE:
         return node.func.id
     return None
+
+
+def _internal(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
+    """Whether this stands in an operation that only the compiler applies.
+
+    A mismatch there is a mistake of the compiler's, never a user's, and is no message to anybody.
+    """
+    while not isinstance(node, ast.ClassDef | ast.Module):
+        node = parents[node]
+    if isinstance(node, ast.Module) or node.name in JOINS:
+        return False
+    keywords = [k for d in node.decorator_list if isinstance(d, ast.Call) for k in d.keywords]
+    return any(
+        k.arg == "registry" and isinstance(k.value, ast.Constant) and k.value.value is None
+        for k in keywords
+    )
 
 
 def _only_talked_about(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+from codes import CODES
 from golden import COMMANDS, FILES, HERE, diagnostics_of, report
+from write_docs import PAGE, PARTS, page
 
-import cnndsl
 from cnndsl.cli import status
-from cnndsl.diagnostics import CODES
-
-for module in pkgutil.walk_packages(cnndsl.__path__, "cnndsl."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -63,6 +57,14 @@ def test_no_report_shows_how_python_writes_values() -> None:
     told = [path.with_suffix(".txt") for path in FILES]
     for path in (*told, *COMMANDS):
         assert not re.search(shown, path.read_text(encoding="utf-8")), path
+
+
+def test_the_page_of_errors_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python tests/errors/write_docs.py"
+
+
+def test_every_code_is_on_the_page() -> None:
+    assert all(code[:3] in PARTS for code in CODES)
 
 
 JSON_KEYS = [

@@ -30,6 +30,14 @@ model net(classes = 10) {
     fc classes
 }
 """,
+    "deeper.cnn": """
+model net(classes = 10) {
+    input 8x8x1
+    conv 4, 3x3 -> relu
+    conv 4, 3x3 -> relu
+    fc classes
+}
+""",
     "several.cnn": """
 model small { input 8x8x1 -> fc 10 }
 model large { input 16x16x1 -> fc 10 }
@@ -70,8 +78,9 @@ def fill(folder: Path) -> None:
         (folder / name).write_text(text.lstrip("\n"), encoding="utf-8")
     (folder / "latin.cnn").write_bytes("# für alle\nmodel net { input 8x8x1 }\n".encode("latin-1"))
     Image.new("L", (8, 8), 128).save(folder / "grey.png")
-    whole = (folder / "grey.png").read_bytes()
-    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    noise = np.random.default_rng(0).integers(256, size=(64, 64), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "noise.png")
+    (folder / "cut.png").write_bytes((folder / "noise.png").read_bytes()[:2000])
     colour = np.zeros((20, 8, 8, 3), np.uint8)
     np.savez(folder / "colour.npz", images=colour, labels=np.arange(20) % 10)
     array = {"conv1.weight": np.zeros(3, np.float32)}

@@ -8,10 +8,13 @@ from __future__ import annotations
 import argparse
 import random
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 from judge import Tally, judge, shown
 from operators import OPERATORS, mutate
 from programs import Program, light, whole
+
+MEASURED = Path(__file__).parent / "measured.txt"
 
 
 def trial(count: int, seed: int, programs: list[Program]) -> Tally:
@@ -40,6 +43,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--light", action="store_true", help="fewer variants of each network")
     parser.add_argument("--show", type=int, default=0, help="so many of the missed ones")
+    parser.add_argument("--write", action="store_true", help="keep the table for docs/errors.md")
     options = parser.parse_args()
     parts = max(1, options.count // 250)
     counts = [options.count // parts + (i < options.count % parts) for i in range(parts)]
@@ -51,6 +55,8 @@ def main() -> None:
     for verdict in tally.bad[: options.show]:
         print(shown(verdict), end="\n\n")
     print(tally.table())
+    if options.write:
+        MEASURED.write_text(tally.table() + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
