@@ -49,7 +49,8 @@ def mutate(program: Program, name: str, rng: random.Random) -> Mutant | None:
         return None
     text = program.text[: edit.start] + edit.text + program.text[edit.end :]
     grown = edit.text.count("\n") - program.text.count("\n", edit.start, edit.end)
-    struck = {program.line(edit.start)}
+    first = program.line(edit.start)
+    struck = set(range(first, first + edit.text.count("\n") + 1))
     for offset in edit.also:
         struck.add(program.line(offset) + (grown if offset >= edit.end else 0))
     return Mutant(program, name, text, frozenset(struck))
