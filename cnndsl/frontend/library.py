@@ -182,8 +182,8 @@ def read_source(path: Path, name: str | None = None) -> Source:
 def load_file(path: Path, search: Sequence[Path] = (), name: str | None = None) -> Module:
     """Read and parse a file, and the files that it uses.
 
-    Messages call it `name`, by default its path. `use` paths are relative to the file that says them; they may not leave its folder or those of
-    `search`, in which they are looked up next.
+    Messages call it `name`, by default its path. `use` paths are relative to the file that says
+    them; they may not leave its folder or those of `search`, in which they are looked up next.
 
     Raises:
         CnndslError: every mistake of syntax or definition that can be found at once.
