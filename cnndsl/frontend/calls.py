@@ -34,6 +34,8 @@ class Calling:
     globals: Scope
     blocks: tuple[syntax.Block, ...] = ()
     frames: tuple[Frame, ...] = ()
+    #: The steps that called, the innermost first, each with the scope in which it stands.
+    sites: tuple[tuple[syntax.Layer, Scope], ...] = ()
     loops: list[str] = field(default_factory=list)
 
 
@@ -62,6 +64,7 @@ def call_block(e: Elaborator, step: syntax.Layer, kind: BlockKind, scope: Scope)
         e.globals(kind.module),
         (*outer.blocks, kind.block),
         (frame, *outer.frames),
+        ((step, scope), *outer.sites),
     )
     name = e.segment(step, kind.name)
     values = parameter_scope(e, kind.block, bound, called.globals, step.name)

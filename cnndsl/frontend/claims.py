@@ -19,6 +19,8 @@ from cnndsl.ops.pool import Pool
 #: How many layers a trace shows.
 LONGEST_TRACE = 5
 
+_Line = tuple[str, str, str]
+
 
 @dataclass
 class Claims:
@@ -75,35 +77,47 @@ def trace_of(value: Value, claims: Claims, at: Span | None = None) -> tuple[str,
         return ()
     widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
     return tuple(
-        f"{spelled.ljust(widths[0])}  : {shape.ljust(widths[1])}   {place}".rstrip()
+        f"{spelled.ljust(widths[0])}  : {shape.ljust(widths[1])}   {place}" if shape else spelled
         for spelled, shape, place in reversed(lines)
     )
 
 
-def _lines(value: Value, claims: Claims, most: int = LONGEST_TRACE) -> list[tuple[str, str, str]]:
-    """The lines of a trace, the last first: a layer, its shape, its place."""
-    steps: list[tuple[str, str, str]] = []
+def _lines(value: Value, claims: Claims, most: int = LONGEST_TRACE) -> list[_Line]:
+    """The lines of a trace, the last first; one that is cut ends with the input."""
+    lines: list[_Line] = []
     graph = value.graph
     last: object = None
     joined = False
-    while len(steps) < most:
-        op, inputs, span = value.op, graph.operands(value.node), graph.span(value.node)
+    shown = 0
+    while shown < most:
+        op, inputs = value.op, graph.operands(value.node)
+        place_and_calls = (graph.span(value.node), graph.attributes(value.node)["calls"])
         keeps = bool(inputs) and _keeps(op) and inputs[0].type == value.type
-        place_and_calls = (span, graph.attributes(value.node)["calls"])
-        if not keeps and (span is None or place_and_calls != last):
-            spelled = spell(op, *(v.type for v in inputs))
-            if isinstance(op, Input):
-                spelled = "as claimed" if value.node in claims.stand_ins else "input"
-            place = _place(graph, value.node)
-            steps.append((spelled, str(value.type), place))
+        if not keeps and place_and_calls != last:
+            lines.append(_line(value, claims))
             last = place_and_calls
+            shown += 1
         if isinstance(op, Concat) and not joined:
             joined = True
-            steps += reversed([_lines(branch, claims, 1)[0] for branch in inputs[1:]])
+            lines += reversed([_lines(branch, claims, 1)[0] for branch in inputs[1:]])
         if not inputs:
-            break
+            return lines
         value = inputs[0]
-    return steps
+    if most > 1:
+        first = value
+        while graph.operands(first.node):
+            first = graph.operands(first.node)[0]
+        lines += [("…", "", ""), _line(first, claims)]
+    return lines
+
+
+def _line(value: Value, claims: Claims) -> _Line:
+    """A layer, its shape, its place."""
+    graph = value.graph
+    spelled = spell(value.op, *(v.type for v in graph.operands(value.node)))
+    if isinstance(value.op, Input):
+        spelled = "as claimed" if value.node in claims.stand_ins else "input"
+    return spelled, str(value.type), _place(graph, value.node)
 
 
 def _place(graph: Graph, node: Node) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from cnndsl.diagnostics import Label, suggest
+from difflib import SequenceMatcher
+
+from cnndsl.diagnostics import suggest
 from cnndsl.frontend import syntax
 from cnndsl.frontend.library import JOINS, Module
-from cnndsl.frontend.origins import unused_blocks, unused_names
+from cnndsl.frontend.origins import defined_here, unused_blocks, unused_names
 from cnndsl.frontend.problems import Poisoned, Problem
 from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.values import UNKNOWN, BlockKind, LayerKind, Word, describe
@@ -68,11 +70,10 @@ def _unknown(
     close = suggest(name.id, known) or suggest(name.id.lower(), known)
     secondary = scope.pointer(close)
     if close in module.blocks and not foreign:
-        definition = module.blocks[close][0]
-        secondary = (Label(definition.name.span, f"`{close}` is defined here"),)
+        secondary = (defined_here(module.blocks[close][0].name),)
     if not foreign and not secondary:
         secondary = unused_names(definition, module.file)
-        if close is None:
+        if close is None or not _alike(name.id, close):
             secondary += unused_blocks(module.file, definition)
     return Problem(
         "E0301",
@@ -81,6 +82,11 @@ def _unknown(
         secondary=secondary,
         help=foreign or (f"did you mean `{close}`?" if close else None),
     )
+
+
+def _alike(word: str, other: str) -> bool:
+    """Whether one is surely the other misspelt."""
+    return SequenceMatcher(None, word, other).ratio() > 0.7
 
 
 #: What other frameworks call our layers; case and underscores do not count.

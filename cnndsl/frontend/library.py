@@ -18,7 +18,7 @@ from cnndsl.diagnostics import (
     suggest,
 )
 from cnndsl.frontend import syntax
-from cnndsl.frontend.origins import unnamed_models
+from cnndsl.frontend.origins import defined_here, unnamed_models
 from cnndsl.frontend.parse import parse
 from cnndsl.frontend.problems import bound_twice
 from cnndsl.graph.op import OPS
@@ -314,7 +314,9 @@ def _no_model(name: syntax.Name, module: Module, variant: str | None = None) -> 
     close = suggest(name.id, module.models.keys() - {variant})
     seen = unnamed_models(module.file, variant)
     if close is not None:
-        seen = (Label(module.models[close][0].name.span, f"`{close}` is defined here"),)
+        name_of_close = module.models[close][0].name
+        others = (label for label in seen[:1] if label.span != name_of_close.span)
+        seen = (defined_here(name_of_close), *others)
     help = f"did you mean `{close}`?" if close else None
     return Diagnostic(
         "E0309", f"there is no model `{name.id}`", Label(name.span), secondary=seen, help=help

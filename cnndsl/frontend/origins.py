@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cnndsl.diagnostics import Label, Span
 from cnndsl.frontend import syntax
@@ -12,6 +12,8 @@ from cnndsl.graph.graph import Value
 
 #: The mistakes in which the values of names matter.
 OF_VALUES = frozenset({"E0201", "E0305", "E0405", "E0406", "E0407", "E0409", "E0410"})
+#: The mistakes of shape, in which the values of the arguments of the calls matter.
+OF_SHAPES = frozenset({"E0201", "E0202", "E0203", "E0204", "E0205", "E0206", "E0210"})
 #: The most labels on origins, and the longest value that one shows.
 MOST = 3
 LONGEST = 40
@@ -35,12 +37,37 @@ def origins(span: Span, step: syntax.Node, scope: Scope) -> tuple[Label, ...]:
             continue
         place = origin.expression.span
         if place.line != span.line or place.source is not span.source:
-            shown = show(value)
-            shown = shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
-            found.setdefault(place.start, Label(place, f"`{name}` is {shown}"))
+            found.setdefault(place.start, Label(place, f"`{name}` is {_short(value)}"))
         if origin.scope is not None:
             waiting += [(n.id, origin.scope) for n in _names(origin.expression)]
     return tuple(found.values())
+
+
+def call_origins(sites: Sequence[tuple[syntax.Layer, Scope]], already: int) -> tuple[Label, ...]:
+    """Labels on what is written out elsewhere for the arguments of the calls: in tables, `let`s.
+
+    What stands in the calls themselves, and in the loops around them, is shown with the calls.
+    """
+    found: dict[int, Label] = {}
+    for step, scope in sites:
+        for name in _names(step):
+            origin, value = scope.origin(name.id), scope.find(name.id)
+            if origin is None or isinstance(origin.expression, syntax.Name | syntax.Range):
+                continue
+            place = origin.expression.span
+            if place.line != step.span.line and value is not UNKNOWN:
+                found.setdefault(place.start, Label(place, f"`{name.id}` is {_short(value)}"))
+    return tuple(found.values())[: max(0, MOST - already)]
+
+
+def defined_here(name: syntax.Name) -> Label:
+    """A label on a definition that was perhaps meant."""
+    return Label(name.span, f"`{name.id}` is defined here")
+
+
+def _short(value: object) -> str:
+    shown = show(value)
+    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
 
 
 def unused_names(definition: syntax.Block | syntax.Model, file: syntax.File) -> tuple[Label, ...]:
@@ -75,8 +102,10 @@ def unnamed_models(file: syntax.File, but: str | None) -> tuple[Label, ...]:
         name = item.base if isinstance(item, syntax.Variant) else getattr(item, "model", None)
         if isinstance(name, syntax.Name):
             named.add(name.id)
-    models = [i.name for i in file.items if isinstance(i, syntax.Model | syntax.Variant)]
-    return _labels([name for name in models if name.id not in named])
+    models = [item.name for item in file.items if isinstance(item, syntax.Model)]
+    models += [item.name for item in file.items if isinstance(item, syntax.Variant)]
+    left = [name for name in models if name.id not in named][:MOST]
+    return tuple(Label(name.span, f"no section and no variant names `{name.id}`") for name in left)
 
 
 def walk(node: object) -> Iterator[syntax.Node]:

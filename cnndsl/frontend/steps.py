@@ -23,11 +23,20 @@ from cnndsl.frontend.library import JOINS, Module
 from cnndsl.frontend.limits import MAX_DEPTH, MAX_EXTENT, Limits
 from cnndsl.frontend.loops import row_origins, rows
 from cnndsl.frontend.naming import Numbered, loop_segment, number_steps, segment
-from cnndsl.frontend.origins import OF_VALUES, origins, unused_names, unused_values
+from cnndsl.frontend.origins import (
+    OF_SHAPES,
+    OF_VALUES,
+    call_origins,
+    defined_here,
+    origins,
+    unused_names,
+    unused_values,
+)
 from cnndsl.frontend.problems import Poisoned, Problem, TooMuch, bound_twice
 from cnndsl.frontend.scope import Family, Origin, Scope
 from cnndsl.frontend.values import (
     UNKNOWN,
+    WORDS,
     BlockKind,
     LayerKind,
     describe,
@@ -104,19 +113,29 @@ class Elaborator:
     def report(self, problem: Problem) -> None:
         """Keep a mistake; the same one at the same place is kept once."""
         if problem.code == "E0302" and not problem.secondary:
-            problem.secondary = unused_names(self.call.definition, self.call.module.file)
+            problem.secondary = self._block_like(problem.label.span.text) or unused_names(
+                self.call.definition, self.call.module.file
+            )
             if not problem.secondary and problem.help is None:
                 problem.secondary = self._parameters_here()
         if problem.code in ("E0303", "E0307"):
             problem.secondary += unused_values(self.call.definition)
         span = problem.label.span
-        if isinstance(self.current, Value) and _OF_THE_VALUE.search(span.text):
+        texts = [span.text, *(label.span.text for label in problem.secondary)]
+        of_value = problem.code == "E0406" and any(map(_OF_THE_VALUE.search, texts))
+        if isinstance(self.current, Value) and of_value:
             problem.trace = problem.trace or self.trace(self.current, span)
         key = (problem.code, id(span.source), span.start)
         calls = tuple(map(str, self.call.frames))
         self.mistakes.setdefault(key, problem.diagnostic(calls))
         if isinstance(problem, TooMuch):
             raise CnndslError(*self.mistakes.values())
+
+    def _block_like(self, word: str) -> tuple[Label, ...]:
+        """A label on the block whose name is most like a word, of all names that are known."""
+        blocks = self.call.module.blocks
+        close = suggest(word, {*self._known_names(), *WORDS})
+        return (defined_here(blocks[close][0].name),) if close in blocks else ()
 
     def _parameters_here(self) -> tuple[Label, ...]:
         """A label on the parameters of the block or model that is elaborated."""
@@ -163,6 +182,8 @@ class Elaborator:
         except Problem as problem:
             if problem.code in OF_VALUES:
                 problem.secondary += origins(problem.label.span, step, scope)
+            if problem.code in OF_SHAPES:
+                problem.secondary += call_origins(self.call.sites, len(problem.secondary))
             self.report(problem)
             self._poison(step, scope)
         except Poisoned:

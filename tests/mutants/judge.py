@@ -72,7 +72,7 @@ def lines_named(diagnostic: Diagnostic, file: str) -> Iterator[int]:
         if label is not None:
             yield label.span.line
     for line in (*diagnostic.calls, *diagnostic.trace):
-        for found in re.finditer(rf"{re.escape(file)}:(\d+)", line):
+        for found in re.finditer(rf"(?:{re.escape(file)}:|\bline )(\d+)", line):
             yield int(found[1])
 
 

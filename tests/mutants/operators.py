@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lark import Token
-from programs import OPENERS, Program
+from originals import OPENERS, Program
 
 from cnndsl.diagnostics import Span
 from cnndsl.frontend import syntax

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from judge import Tally, judge, shown
 from operators import OPERATORS, mutate
-from programs import Program, light, whole
+from originals import Program, light, whole
 
 MEASURED = Path(__file__).parent / "measured.txt"
 

@@ -11,7 +11,7 @@ import random
 import pytest
 from judge import judge, shares, shown
 from operators import OPERATORS, Mutant, mutate
-from programs import Program, light, whole
+from originals import Program, light, whole
 from run import trial
 
 from cnndsl.cli.check import diagnose
