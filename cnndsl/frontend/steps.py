@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-from cnndsl.diagnostics import CnndslError, Diagnostic, Label, Span, did_you_mean, suggest
+from cnndsl.diagnostics import CnndslError, Diagnostic, Span, did_you_mean, suggest
 from cnndsl.frontend import syntax
 from cnndsl.frontend.arguments import (
     build_op,
@@ -15,6 +14,7 @@ from cnndsl.frontend.arguments import (
 )
 from cnndsl.frontend.calls import Calling, call_block
 from cnndsl.frontend.claims import Claims, trace_of
+from cnndsl.frontend.context import add_context, add_origins
 from cnndsl.frontend.expressions import Evaluator, element
 from cnndsl.frontend.inputs import missing_input, read_input
 from cnndsl.frontend.joins import JOIN_RULES
@@ -23,20 +23,10 @@ from cnndsl.frontend.library import JOINS, Module
 from cnndsl.frontend.limits import MAX_DEPTH, MAX_EXTENT, Limits
 from cnndsl.frontend.loops import row_origins, rows
 from cnndsl.frontend.naming import Numbered, loop_segment, number_steps, segment
-from cnndsl.frontend.origins import (
-    OF_SHAPES,
-    OF_VALUES,
-    call_origins,
-    defined_here,
-    origins,
-    unused_names,
-    unused_values,
-)
 from cnndsl.frontend.problems import Poisoned, Problem, TooMuch, bound_twice
 from cnndsl.frontend.scope import Family, Origin, Scope
 from cnndsl.frontend.values import (
     UNKNOWN,
-    WORDS,
     BlockKind,
     LayerKind,
     describe,
@@ -46,9 +36,6 @@ from cnndsl.graph.graph import Frame, Graph, Node, Value
 from cnndsl.graph.leaves import Buffer, Input, Parameter
 from cnndsl.graph.op import OPS, Mismatch, Op, Window
 from cnndsl.graph.types import BATCH, Size, Type
-
-#: What of an expression depends on the current value.
-_OF_THE_VALUE = re.compile(r"\b(channels|extent)\b")
 
 
 class Elaborator:
@@ -72,7 +59,7 @@ class Elaborator:
         self.depth = 0
         self.changed = input_size is not None
         self.mistakes: dict[tuple[str, int, int], Diagnostic] = {}
-        self.evaluator = Evaluator(self._resolve, self._known_names, limits.steps)
+        self.evaluator = Evaluator(self._resolve, self.known_names, limits.steps)
         self.numberings: dict[int, dict[int, Numbered]] = {}
         self.global_scopes: dict[int, Scope] = {}
         self.call: Calling
@@ -105,45 +92,21 @@ class Elaborator:
         found = self.call.module.blocks.get(name)
         return BlockKind(*found) if found else None
 
-    def _known_names(self) -> set[str]:
+    def known_names(self) -> set[str]:
+        """The names that need no scope: those of the value's shape, of layers, of blocks."""
         return {"channels", "extent", *OPS, *self.call.module.blocks}
 
     # Mistakes ------------------------------------------------------------------------------------
 
     def report(self, problem: Problem) -> None:
         """Keep a mistake; the same one at the same place is kept once."""
-        if problem.code == "E0302" and not problem.secondary:
-            problem.secondary = self._block_like(problem.label.span.text) or unused_names(
-                self.call.definition, self.call.module.file
-            )
-            if not problem.secondary and problem.help is None:
-                problem.secondary = self._parameters_here()
-        if problem.code in ("E0303", "E0307"):
-            problem.secondary += unused_values(self.call.definition)
+        add_context(problem, self)
         span = problem.label.span
-        texts = [span.text, *(label.span.text for label in problem.secondary)]
-        of_value = problem.code == "E0406" and any(map(_OF_THE_VALUE.search, texts))
-        if isinstance(self.current, Value) and of_value:
-            problem.trace = problem.trace or self.trace(self.current, span)
         key = (problem.code, id(span.source), span.start)
         calls = tuple(map(str, self.call.frames))
         self.mistakes.setdefault(key, problem.diagnostic(calls))
         if isinstance(problem, TooMuch):
             raise CnndslError(*self.mistakes.values())
-
-    def _block_like(self, word: str) -> tuple[Label, ...]:
-        """A label on the block whose name is most like a word, of all names that are known."""
-        blocks = self.call.module.blocks
-        close = suggest(word, {*self._known_names(), *WORDS})
-        return (defined_here(blocks[close][0].name),) if close in blocks else ()
-
-    def _parameters_here(self) -> tuple[Label, ...]:
-        """A label on the parameters of the block or model that is elaborated."""
-        parameters = self.call.definition.parameters
-        if not parameters:
-            return ()
-        span = parameters[0].name.span.until(parameters[-1].span)
-        return (Label(span, f"`{self.call.definition.name.id}` has these parameters"),)
 
     def trace(self, value: Value, at: Span) -> tuple[str, ...]:
         """How a value came to be that a mistake is about, a line a layer."""
@@ -180,10 +143,7 @@ class Elaborator:
             self.evaluator.count(step)
             _STEP_RULES[type(step)](self, step, scope)
         except Problem as problem:
-            if problem.code in OF_VALUES:
-                problem.secondary += origins(problem.label.span, step, scope)
-            if problem.code in OF_SHAPES:
-                problem.secondary += call_origins(self.call.sites, len(problem.secondary))
+            add_origins(problem, step, scope, self.call)
             self.report(problem)
             self._poison(step, scope)
         except Poisoned:

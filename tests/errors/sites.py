@@ -12,7 +12,9 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-PACKAGE = Path(__file__).resolve().parents[2] / "cnndsl"
+import cnndsl
+
+PACKAGE = Path(cnndsl.__file__).resolve().parent
 CODE = re.compile(r"[EWCDT]\d{4}")
 #: Exceptions that know no code: whoever catches one gives it E0201, E0202, E0405, E0704 …
 BARE = ("Unfit", "Mismatch")
