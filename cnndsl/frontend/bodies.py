@@ -132,15 +132,25 @@ def changes(
         before, after = inputs[0].type, e.graph.types(node)[0]
         stride = e.graph.op(node).window(before).stride[0]
         key = (span.start, span.end)
+        here = _here(e.graph.span(node), span)
         if extents and before.extent != after.extent:
-            found[key] = Label(span, f"{before.extent} becomes {after.extent} here")
+            found[key] = Label(span, f"{before.extent} becomes {after.extent} {here}")
         elif extents and stride != 1:
-            found[key] = Label(span, f"the stride is {stride} here")
+            found[key] = Label(span, f"the stride is {stride} {here}")
         if channels and before.channels != after.channels:
-            widened = Label(span, f"the channels become {after.channels} here")
+            widened = Label(span, f"the channels become {after.channels} {here}")
     if widened is not None:
         found.setdefault((widened.span.start, widened.span.end), widened)
     return tuple(found.values())
+
+
+def _here(place: Span | None, shown: Span) -> str:
+    """Where a change is made: at the label, or in a block that is called there."""
+    if place is None or place == shown:
+        return "here"
+    if place.source is not shown.source:
+        return f"in {place.source.name}, line {place.line}"
+    return f"in line {place.line}"
 
 
 def _place(e: Elaborator, node: Node, body: syntax.Body) -> Span | None:

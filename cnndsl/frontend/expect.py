@@ -100,6 +100,13 @@ def _prove(network: Network, proof: syntax.Proof) -> None:
     if proof.operator == "~":
         if not (is_number(actual) and is_number(wanted)):
             raise Problem("E0405", "`~` compares numbers", proof.value.span)
+        if not isinstance(proof.value, syntax.Literal):
+            raise Problem(
+                "E0405",
+                "`~` compares with the digits of a number, and this is computed",
+                proof.value.span,
+                help="write it out, such as `1.135e9`",
+            )
         holds = _to_the_digits(actual, proof.value.span.text)
     elif proof.operator in ("==", "!="):
         if is_number(wanted) and isinstance(actual, Size) and len(set(actual)) == 1:

@@ -73,8 +73,8 @@ def _unknown(
         secondary = (defined_here(module.blocks[close][0].name),)
     if not foreign and not secondary:
         secondary = unused_names(definition, module.file)
-        if close is None or not _alike(name.id, close):
-            secondary += unused_blocks(module.file, definition)
+    if not foreign and (close is None or not _alike(name.id, close)):
+        secondary += unused_blocks(module.file, definition)
     return Problem(
         "E0301",
         f"there is no layer or block `{name.id}`",

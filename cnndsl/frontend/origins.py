@@ -71,13 +71,14 @@ def _short(value: object) -> str:
 
 
 def unused_names(definition: syntax.Block | syntax.Model, file: syntax.File) -> tuple[Label, ...]:
-    """Labels on the parameters and `let`s that nothing uses: perhaps misspelt where they stand."""
+    """Labels on parameters, `let`s and loops' names that nothing uses: perhaps misspelt there."""
     used = {name for item in file.items for name in _used(item)}
     of_file = [item.let.name for item in file.items if isinstance(item, syntax.Global)]
     names = [name for name in of_file if name.id not in used]
     used = _used(definition)
     own = [p.name for p in definition.parameters]
     own += [node.name for node in walk(definition.body) if isinstance(node, syntax.Let)]
+    own += [n for node in walk(definition.body) if isinstance(node, syntax.For) for n in node.names]
     return _labels([name for name in own if name.id not in used] + names)
 
 

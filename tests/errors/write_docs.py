@@ -99,9 +99,9 @@ line they struck, and asks `check` about it. The last full run:
   mistake comes to light, and names the struck line by a further label, a call, or the values on the
   way. A parameter that was renamed in its definition comes to light where it is used, for instance.
 - *missed*: it does neither.
-- Two operators strike more than one line: a bracket that is dropped or doubled strikes its own line
-  and its partner's, and an `input` that is removed strikes its line, the next step and the model's
-  head.
+- Some operators strike more than one line: a bracket that is dropped or doubled strikes its own
+  line and its partner's; an `input` that is removed its line, the next step and the model's head; a
+  setting that is repeated both of its lines.
 """
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from operators import Mutant
+from edits import Mutant
 
 from cnndsl.cli.check import diagnose
 from cnndsl.diagnostics import CnndslError, Diagnostic, Source
@@ -71,7 +71,8 @@ def lines_named(diagnostic: Diagnostic, file: str) -> Iterator[int]:
     for label in (diagnostic.label, *diagnostic.secondary):
         if label is not None:
             yield label.span.line
-    for line in (*diagnostic.calls, *diagnostic.trace):
+    labels = [label.text for label in diagnostic.secondary]
+    for line in (*labels, *diagnostic.calls, *diagnostic.trace):
         for found in re.finditer(rf"(?:{re.escape(file)}:|\bline )(\d+)", line):
             yield int(found[1])
 

@@ -10,8 +10,9 @@ import random
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from edits import mutate
 from judge import Tally, judge, shown
-from operators import OPERATORS, mutate
+from operators import OPERATORS
 from originals import Program, light, whole
 
 MEASURED = Path(__file__).parent / "measured.txt"

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 
 import pytest
+from edits import Mutant, mutate
 from judge import judge, shares, shown
-from operators import OPERATORS, Mutant, mutate
+from operators import OPERATORS
 from originals import Program, light, whole
 from run import trial
 
