@@ -93,8 +93,14 @@ def centres_disagree(graph: Graph) -> list[Node]:
     """The joins whose branches look at different places of the input."""
     axes = _axes(graph)
     found = []
+    everywhere: set[Node] = set()
     for node in layers(graph):
         sources = [v for v in graph.operands(node) if v.node in axes and v.type.is_map]
+        # What a global pool has seen looks at the whole map, and so at no place of its own.
+        sees_all = bool(sources) and graph.op(node).window(sources[0].type).kernel is None
+        if sees_all or any(v.node in everywhere for v in sources):
+            everywhere.add(node)
+            continue
         if len({v.type.extent for v in sources}) > 1:
             continue
         centres = {

@@ -209,6 +209,13 @@ def test_doubling_blocks_meet_the_limit_and_not_the_end_of_memory() -> None:
         elaborate_text(f"{blocks}model m {{ input 4x4x1 -> b39 }}")
 
 
+def test_a_gate_in_a_residual_is_no_branch_off_centre() -> None:
+    gate = "gate { avgpool global -> conv 64, 1x1 -> sigmoid }"
+    text = f"model m {{ input 56x56x64\nresidual {{ conv 64, 3x3 -> bn -> {gate} }}\n}}"
+    diagnostics, _ = check(load_text(Source("m", text)), lints=True)
+    assert diagnostics == []
+
+
 def test_receptive_fields_on_branching_graphs_are_hulls() -> None:
     graph = graph_of(
         "concat { | conv 4, 1x1 | conv 4, 3x3 -> conv 4, 5x5 as deep } as joined -> conv 2, 3x3, /2"
