@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-#: Every code that cnndsl can report, with what it means in one line. `cnndsl explain` has no other
+#: Every code that cnndsl can report, with what it means in one line. `docs/errors.md` has no other
 #: source, and every code has a golden file under `tests/errors/`.
 CODES: dict[str, str] = {}
 

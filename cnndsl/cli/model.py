@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -114,6 +114,28 @@ def parse_limits(max_nodes: int | None, max_steps: int | None) -> Limits:
     return Limits(max_nodes or default.nodes, max_steps or default.steps)
 
 
+def elaborator(
+    text: str, input_size: str | None, max_nodes: int | None, max_steps: int | None
+) -> Callable[[Mapping[str, str | int]], Network]:
+    """How to elaborate the model that a command line names, given its parameters.
+
+    Raises:
+        CnndslError: the file is not there or is wrong.
+    """
+    from cnndsl.frontend.elaborate import elaborate
+
+    reference = find_model(text)
+    module = reference.module()
+    size, limits = parse_input(input_size), parse_limits(max_nodes, max_steps)
+
+    def build(parameters: Mapping[str, str | int]) -> Network:
+        return elaborate(
+            module, reference.name, parameters=parameters, input_size=size, limits=limits
+        )
+
+    return build
+
+
 def load_network(
     text: str,
     settings: tuple[str, ...] = (),
@@ -126,13 +148,4 @@ def load_network(
     Raises:
         CnndslError: the file is wrong.
     """
-    from cnndsl.frontend.elaborate import elaborate
-
-    reference = find_model(text)
-    return elaborate(
-        reference.module(),
-        reference.name,
-        parameters=parse_settings(settings),
-        input_size=parse_input(input_size),
-        limits=parse_limits(max_nodes, max_steps),
-    )
+    return elaborator(text, input_size, max_nodes, max_steps)(parse_settings(settings))

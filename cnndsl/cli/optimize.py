@@ -13,7 +13,7 @@ from cnndsl.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
     from cnndsl.graph.graph import Graph
-    from cnndsl.graph.rewrite import Event, Rewrite
+    from cnndsl.graph.rewrite import Event, Rule
 
 
 @click.command(
@@ -78,7 +78,7 @@ def prepared(graph: Graph, use: str) -> Graph:
     return graph
 
 
-def _chosen(use: str, passes: str | None, without: tuple[str, ...]) -> list[Rewrite]:
+def _chosen(use: str, passes: str | None, without: tuple[str, ...]) -> list[Rule]:
     """The rewrites that the options name."""
     from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
 

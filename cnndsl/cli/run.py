@@ -6,18 +6,17 @@ import itertools
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnndsl.cli.model import find_model, model_options, parse_input, parse_limits, parse_settings
+from cnndsl.cli.model import elaborator, model_options, parse_settings
 from cnndsl.diagnostics import CnndslError
 
 if TYPE_CHECKING:
-    from cnndsl.frontend.elaborate import Network
     from cnndsl.runtime.kernel import Backend
     from cnndsl.training.session import Elaborate
 
@@ -74,10 +73,13 @@ def command(model: str, more_images: tuple[str, ...], **options: Any) -> int:
     modes = [m for m in (options["train_data"], options["eval_data"], images or None) if m]
     if len(modes) > 1:
         raise click.UsageError("--train, --eval and --predict exclude each other")
+    mode = "train_data" if options["train_data"] else "eval_data" if options["eval_data"] else None
+    _refuse_idle("images" if images else mode)
     if options["resume"] and not (options["train_data"] and options["out"]):
         raise click.UsageError("--resume goes with --train and --out")
     backend = _backend(options["backend"])
-    elaborate, given = _elaborate(model, options)
+    elaborate = elaborator(model, options["input_size"], options["max_nodes"], options["max_steps"])
+    given = parse_settings(options["settings"])
     if options["train_data"]:
         return _train(elaborate, given, backend, options)
     if options["eval_data"]:
@@ -87,27 +89,35 @@ def command(model: str, more_images: tuple[str, ...], **options: Any) -> int:
     return _forward(elaborate, given, backend, options)
 
 
+#: The options that mean something in one mode alone, or in two, by what chooses the mode.
+_MODES = {"train_data": "--train", "eval_data": "--eval", "images": "--predict", None: "no mode"}
+_BELONG = {
+    "epochs": ("train_data",),
+    "lr": ("train_data",),
+    "out": ("train_data",),
+    "checkpoint_seconds": ("train_data",),
+    "data_dir": ("train_data", "eval_data"),
+    "workers": ("train_data", "eval_data"),
+    "batch": ("train_data", "eval_data", None),
+    "seed": ("train_data", "eval_data", None),
+}
+
+
+def _refuse_idle(mode: str | None) -> None:
+    """Refuse an option that would do nothing in this mode."""
+    context = click.get_current_context()
+    for option, modes in _BELONG.items():
+        source = context.get_parameter_source(option)
+        if source is click.core.ParameterSource.COMMANDLINE and mode not in modes:
+            name = option.replace("_", "-")
+            where = " and ".join(_MODES[each] for each in modes)
+            raise click.UsageError(f"--{name} goes with {where}")
+
+
 def _backend(name: str | None) -> Backend:
     from cnndsl.backends import get_backend
 
     return get_backend(name)
-
-
-def _elaborate(model: str, options: dict[str, Any]) -> tuple[Elaborate, dict[str, str | int]]:
-    """How to elaborate the model with parameters, and those that the command line gives."""
-    from cnndsl.frontend.elaborate import elaborate
-
-    reference = find_model(model)
-    module = reference.module()
-    size = parse_input(options["input_size"])
-    limits = parse_limits(options["max_nodes"], options["max_steps"])
-
-    def build(parameters: Mapping[str, str | int]) -> Network:
-        return elaborate(
-            module, reference.name, parameters=parameters, input_size=size, limits=limits
-        )
-
-    return build, parse_settings(options["settings"])
 
 
 def _overrides(options: dict[str, Any]) -> Any:
@@ -251,6 +261,9 @@ def _evaluate(
 
     saved, origin = _saved(options)
     given = _with_saved_parameters(given, saved, elaborate)
+    if options["seed"] is None:
+        # The seed draws the split of some data sets: what was trained on must stay out of the test.
+        options = {**options, "seed": saved.metadata.get("run", {}).get("seed")}
     fitted = _fitted(elaborate, given, options["eval_data"], options)
     score = evaluate_on(fitted, backend, saved, origin, options["workers"])
     click.echo(

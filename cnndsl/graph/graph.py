@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -231,8 +231,3 @@ class Graph:
 def apply(op: Op, *inputs: Value, like: Value) -> Value:
     """Apply an operation in the graph of `like`, with its name and place; the first result."""
     return like.graph.apply(op, *inputs, like=like)
-
-
-def types_of(values: Sequence[Value]) -> tuple[Type, ...]:
-    """The types of some values."""
-    return tuple(value.type for value in values)

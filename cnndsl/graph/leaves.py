@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from cnndsl.graph.graph import Value
 from cnndsl.graph.op import Initial, Mismatch, Op, op
 from cnndsl.graph.types import Type
 
@@ -58,17 +55,6 @@ class Accumulate(Op):
         return inputs[0]
 
 
-@op("zeros", registry=None)
-class Zeros(Op):
-    """A gradient of zeros, where a result has no influence on the loss but its kernel wants one."""
-
-    type: Type
-    differentiable = False
-
-    def infer(self) -> Type:
-        return self.type
-
-
 @op("ones", registry=None)
 class Ones(Op):
     """The gradient of the loss with respect to itself."""
@@ -81,13 +67,3 @@ class Ones(Op):
 
 
 STATE = (Parameter, Buffer)
-
-
-def zeros_like(value: Value) -> Value:
-    """A value of zeros with the type of another."""
-    return value.graph.apply(Zeros(value.type), like=value)
-
-
-def states(values: Sequence[Value]) -> list[Value]:
-    """Those values that are parameters or buffers."""
-    return [value for value in values if isinstance(value.op, STATE)]

@@ -79,13 +79,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Operations to look for: a kind, and what its operands are.
+    """Operations to look for: a kind or several, and what its operands are.
 
     An operand is a pattern or a name that stands for any value; `"bias?"` may be missing.
     `operands` None says nothing of them. The operation is found under `name`, by default its own.
     """
 
-    kind: type[Op]
+    kind: type[Op] | tuple[type[Op], ...]
     operands: tuple[Pattern | str, ...] | None
     name: str = ""
 

@@ -62,26 +62,6 @@ class Rule:
             yield Event(self.name, layer, span)
 
 
-@dataclass(frozen=True)
-class Pass:
-    """A rewrite that is no single pattern: a function over the graph."""
-
-    name: str
-    equation: str
-    function: Callable[[Graph], Iterator[tuple[Value, str | None]]]
-    fires_on: tuple[str, ...]
-    leaves_alone: tuple[str, ...]
-
-    def apply(self, graph: Graph) -> Iterator[Event]:
-        for value, declined in self.function(graph):
-            span = graph.span(value.node)
-            yield Event(self.name, value.name, span, declined)
-        graph.prune()
-
-
-Rewrite = Rule | Pass
-
-
 def rule(
     pattern: Pattern, *, fires_on: Sequence[str], leaves_alone: Sequence[str]
 ) -> Callable[[Callable[..., Value | Declined]], Rule]:
@@ -92,21 +72,6 @@ def rule(
         return Rule(
             function.__name__, equation, pattern, function, tuple(fires_on), tuple(leaves_alone)
         )
-
-    return decorate
-
-
-def whole_graph(
-    *, fires_on: Sequence[str], leaves_alone: Sequence[str]
-) -> Callable[[Callable[[Graph], Iterator[tuple[Value, str | None]]]], Pass]:
-    """Make a rewrite of a function over the graph.
-
-    The function yields a value where it fired, or a value and the reason why it did not.
-    """
-
-    def decorate(function: Callable[[Graph], Iterator[tuple[Value, str | None]]]) -> Pass:
-        equation = inspect.getdoc(function) or ""
-        return Pass(function.__name__, equation, function, tuple(fires_on), tuple(leaves_alone))
 
     return decorate
 
@@ -143,7 +108,7 @@ def only_reader(value: Value) -> bool:
     return len(graph.users(value)) == 1 and value not in set(graph.roots())
 
 
-def optimise(graph: Graph, rewrites: Sequence[Rewrite], most_rounds: int = 20) -> list[Event]:
+def optimise(graph: Graph, rewrites: Sequence[Rule], most_rounds: int = 20) -> list[Event]:
     """Apply rewrites in order, again and again until none fires.
 
     Returns what fired, and of what was declined what still stands in the end.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from cnndsl.graph.graph import Value, apply
 from cnndsl.graph.op import Mismatch, Op, op
 from cnndsl.graph.types import Type
 
@@ -43,36 +40,3 @@ class NormalShift(Op):
 
     def infer(self, beta: Type, mean: Type, scale: Type, bias: Type | None = None) -> Type:
         return beta
-
-
-@op("concat_filters", registry=None)
-class ConcatFilters(Op):
-    """Weights or biases one behind the other along the first axis."""
-
-    def infer(self, *parts: Type) -> Type:
-        if len({p.shape[1:] for p in parts}) != 1:
-            raise Mismatch("filters of different shapes: " + ", ".join(map(str, parts)))
-        return parts[0].like((sum(p.features[0] for p in parts), *parts[0].shape[1:]))
-
-    def gradient(
-        self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
-    ) -> Sequence[Value | None]:
-        (grad,) = grads
-        assert grad is not None
-        parts, start = [], 0
-        for value in inputs:
-            stop = start + value.type.features[0]
-            parts.append(apply(SliceFilters(range(start, stop)), grad, like=value))
-            start = stop
-        return parts
-
-
-@op("slice_filters", registry=None)
-class SliceFilters(Op):
-    """Some of the filters (the first axis)."""
-
-    filters: range
-    differentiable = False
-
-    def infer(self, weight: Type) -> Type:
-        return weight.like((len(self.filters), *weight.shape[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from cnndsl.graph.graph import Value, apply
@@ -166,14 +167,14 @@ class RunningAverage(Op):
         return 3 * outputs[0].elements
 
 
-class Normalization(Op):
+class Normalization(Op, ABC):
     """What norms of single images share: statistics in the forward pass, and the gradient."""
 
     epsilon: float
 
+    @abstractmethod
     def statistics(self, x: Type) -> Type:
         """The type of the mean and of the inverse deviation."""
-        raise NotImplementedError(type(self).__name__)
 
     def infer(self, x: Type, gamma: Type, beta: Type) -> tuple[Type, Type, Type]:
         statistics = self.statistics(x)

@@ -5,38 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cnndsl.graph.graph import Value, apply
+from cnndsl.graph.op import Pattern
 from cnndsl.graph.rewrite import Declined, only_reader, rule
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.dense import FullyConnected
 from cnndsl.ops.derived import NormalScale, NormalShift, ScaleFilters
 from cnndsl.ops.norm import BatchNorm
 
-
-def _folded(
-    layer: Conv | FullyConnected,
-    value: Value,
-    bn: BatchNorm,
-    x: Value,
-    operands: tuple[Value, Value | None],
-    statistics: tuple[Value, Value, Value, Value],
-) -> Value | Declined:
-    if not only_reader(value):
-        return Declined("something else reads the layer before the batch norm")
-    weight, bias = operands
-    gamma, beta, mean, variance = statistics
-    scale = apply(NormalScale(bn.epsilon), gamma, variance, like=gamma)
-    scaled = apply(ScaleFilters(), weight, scale, like=weight)
-    shift = [bias] if bias is not None else []
-    shifted = apply(NormalShift(), beta, mean, scale, *shift, like=beta)
-    return apply(replace(layer, bias=True), x, scaled, shifted, like=value)
+LINEAR = Pattern((Conv, FullyConnected), ("x", "weight", "bias?"), "linear")
 
 
 @rule(
-    BatchNorm.of(Conv.of("x", "weight", "bias?"), "gamma", "beta", "mean", "variance"),
+    BatchNorm.of(LINEAR, "gamma", "beta", "mean", "variance"),
     fires_on=(
         "input 6x6x3 -> conv 4, 3x3 -> bn -> relu",
         "input 6x6x4 -> conv 4, 3x3, groups=2, bias=true -> bn",
         "input 6x6x3 -> dwconv 3x3, /2 -> bn -> relu6",
+        "input 3x4x2 -> fc 5 -> bn -> relu",
     ),
     leaves_alone=(
         "input 6x6x3 -> conv 4, 3x3 -> relu -> bn",
@@ -45,8 +30,8 @@ def _folded(
 )
 def fold_batchnorm(
     x: Value,
-    conv: Conv,
-    conv_value: Value,
+    linear: Conv | FullyConnected,
+    linear_value: Value,
     weight: Value,
     bias: Value | None,
     bn: BatchNorm,
@@ -56,31 +41,14 @@ def fold_batchnorm(
     variance: Value,
     **_: object,
 ) -> Value | Declined:
-    """bn(conv(x, w, b)) = conv(x, w·s, beta + (b − mean)·s), where s = gamma / √(variance + ε).
+    """bn(f(x, w, b)) = f(x, w·s, beta + (b − mean)·s), where s = gamma / √(variance + ε).
 
-    In inference alone, where the statistics are constant.
+    For f a convolution or fully connected; in inference alone, where the statistics are constant.
     """
-    statistics = (gamma, beta, mean, variance)
-    return _folded(conv, conv_value, bn, x, (weight, bias), statistics)
-
-
-@rule(
-    BatchNorm.of(FullyConnected.of("x", "weight", "bias?"), "gamma", "beta", "mean", "variance"),
-    fires_on=("input 3x4x2 -> fc 5 -> bn -> relu",),
-    leaves_alone=("input 3x4x2 -> fc 5 -> relu -> bn",),
-)
-def fold_batchnorm_into_fc(
-    x: Value,
-    fc: FullyConnected,
-    fc_value: Value,
-    weight: Value,
-    bias: Value | None,
-    bn: BatchNorm,
-    gamma: Value,
-    beta: Value,
-    mean: Value,
-    variance: Value,
-    **_: object,
-) -> Value | Declined:
-    """bn(fc(x, W, b)) = fc(x, W·s, beta + (b − mean)·s), with s as above; in inference alone."""
-    return _folded(fc, fc_value, bn, x, (weight, bias), (gamma, beta, mean, variance))
+    if not only_reader(linear_value):
+        return Declined("something else reads the layer before the batch norm")
+    scale = apply(NormalScale(bn.epsilon), gamma, variance, like=gamma)
+    scaled = apply(ScaleFilters(), weight, scale, like=weight)
+    behind = [] if bias is None else [bias]
+    shifted = apply(NormalShift(), beta, mean, scale, *behind, like=beta)
+    return apply(replace(linear, bias=True), x, scaled, shifted, like=linear_value)

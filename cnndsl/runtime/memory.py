@@ -60,16 +60,3 @@ def plan(lifetimes: Sequence[Lifetime]) -> Plan:
 def round_up(nbytes: int) -> int:
     """The next multiple of the alignment."""
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
-
-
-def lower_bound(lifetimes: Sequence[Lifetime]) -> int:
-    """The most bytes alive at one step: no arena can be smaller."""
-    changes: dict[int, int] = {}
-    for item in lifetimes:
-        changes[item.first] = changes.get(item.first, 0) + round_up(item.nbytes)
-        changes[item.last + 1] = changes.get(item.last + 1, 0) - round_up(item.nbytes)
-    alive = most = 0
-    for step in sorted(changes):
-        alive += changes[step]
-        most = max(most, alive)
-    return most

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,13 +72,24 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(arrays, metadata)
 
 
-def restore(program: Program, arrays: Mapping[str, np.ndarray[Any, Any]], origin: str) -> None:
-    """Write arrays into a program's states; all of them must be there and of the right shape.
+def restore(
+    program: Program,
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    origin: str,
+    names: Collection[str] | None = None,
+) -> None:
+    """Write arrays into a program's states, all of them or those of `names`.
+
+    Each must be there and of the right shape.
 
     Raises:
         CnndslError: an array is missing or has another shape; nothing is written then.
     """
-    wanted = {n: slot for n, slot in program.states.items() if n not in TRANSIENT}
+    wanted = {
+        name: slot
+        for name, slot in program.states.items()
+        if name not in TRANSIENT and (names is None or name in names)
+    }
     for name, slot in wanted.items():
         shape = slot.type.concrete()
         if name not in arrays:

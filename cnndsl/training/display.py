@@ -18,7 +18,6 @@ class Reading:
     batches: int
     loss: float
     accuracy: float
-    learning_rate: float
     images_per_second: float
     seconds_left: float
 

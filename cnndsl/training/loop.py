@@ -22,6 +22,7 @@ from cnndsl.diagnostics import error, register
 from cnndsl.files import remove_remains, write_whole, written_to
 from cnndsl.frontend.elaborate import Network
 from cnndsl.graph import analysis
+from cnndsl.graph.leaves import STATE
 from cnndsl.runtime.kernel import Backend
 from cnndsl.training import checkpoint
 from cnndsl.training.display import Display, Reading, Silent
@@ -38,6 +39,7 @@ register(
 
 #: Seconds between two checkpoints within an epoch.
 CHECKPOINT_SECONDS = 20.0
+LAST, BEST = "last.safetensors", "best.safetensors"
 #: The split of training and validation data does not depend on the run's seed.
 SPLIT_SEED = 0
 
@@ -185,7 +187,7 @@ class Trainer:
             self.program.write(name, states[name])
         if "seed" in self.program.states:
             self.program.write("seed", recipe.seed)
-        last = self.out / "checkpoints" / "last.safetensors"
+        last = self.out / "checkpoints" / LAST
         if last.exists() and not resume:
             raise error(
                 "T0203",
@@ -196,8 +198,9 @@ class Trainer:
         if last.exists():
             self._resume(last)
         elif self.weights is not None:
-            checkpoint.restore(self.evaluation, self.weights, self.origin)
-        for name in ("last.safetensors", "best.safetensors"):
+            names = {graph.name(node) for node in graph.of(*STATE)}
+            checkpoint.restore(self.program, self.weights, self.origin, names)
+        for name in (LAST, BEST):
             remove_remains(self.out / "checkpoints" / name)
         metrics = self.out / "metrics.jsonl"
         with written_to(metrics):
@@ -314,7 +317,7 @@ class Trainer:
             seconds=elapsed_before + time.monotonic() - began,
         )
         if watched <= self.progress.best:
-            self._save("best.safetensors")
+            self._save(BEST)
         self._save()
         self.display.epoch(metrics, self._seconds_left())
 
@@ -324,6 +327,8 @@ class Trainer:
         return evaluate(self.evaluation, self.validation)
 
     def _finish(self) -> Result:
+        if not (self.out / "checkpoints" / LAST).exists():
+            self._save()
         seconds = self.progress.seconds
         score = None
         if len(self.dataset.test):
@@ -358,7 +363,6 @@ class Trainer:
             self.batches,
             progress.loss_sum / progress.batch,
             progress.correct / (progress.batch * self.recipe.batch),
-            self.recipe.learning_rate,
             speed,
             self._seconds_left(),
         )
@@ -375,7 +379,7 @@ class Trainer:
             "input": str(self.network.graph.inputs["image"].type),
         }
 
-    def _save(self, name: str = "last.safetensors") -> None:
+    def _save(self, name: str = LAST) -> None:
         metadata = {
             "run": self._identity(),
             "progress": asdict(self.progress),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(ABC):
     """What the base rate is multiplied by.
 
     `warmup` epochs raise the rate linearly from a step's share to the full rate; the schedule
@@ -21,12 +22,12 @@ class Schedule:
     name: ClassVar[str] = ""
     warmup: float = 0.0
 
+    @abstractmethod
     def factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
         """The factor at a place in training: `epoch` counts from 0, with its fraction.
 
         `losses` are the validation losses of the epochs that are done.
         """
-        raise NotImplementedError(type(self).__name__)
 
     def rate(self, base: float, epoch: float, epochs: int, losses: Sequence[float]) -> float:
         """The learning rate at a place in training."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from cnndsl.cli import COMMANDS, status
 from cnndsl.data import load
@@ -207,6 +208,10 @@ def test_every_command_helps_with_examples(command: str, capsys) -> None:
         (["run", "small.cnn", "--train", "digits", "--batch", "0"], 2),
         (["run", "small.cnn", "--train", "digits", "--resume"], 2),
         (["run", "small.cnn", "--eval", "digits"], 2),
+        (["run", "small.cnn", "--eval", "digits", "--epochs", "3"], 2),
+        (["run", "small.cnn", "--predict", "a.png", "--batch", "3"], 2),
+        (["run", "small.cnn", "--lr", "0.1"], 2),
+        (["run", "small.cnn", "--data-dir", "."], 2),
         (["run", "small.cnn", "--eval", "digits", "--weights", "nothing"], 1),
         (["run", "small.cnn", "--predict", "nothing.png", "--weights", "small.cnn"], 1),
         (["run", "small.cnn", "--backend", "nmpy"], 2),
@@ -251,3 +256,31 @@ def test_a_checkout_without_installation_runs(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, "check", "zoo/lenet.cnn"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "lenet is right" in shown.stdout
+
+
+def test_evaluation_never_sees_images_that_were_trained_on(capsys) -> None:
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 255, (200, 8, 8)).astype(np.uint8)
+    np.savez("mine.npz", images=images, labels=np.arange(200) % 4)
+    train = ["run", "small", "--train", "npz:mine.npz", "--seed", "7", "--out", "run"]
+    assert status(train) == 0
+    result = json.loads(Path("run", "result.json").read_text())
+    capsys.readouterr()
+    assert status(["run", "small", "--eval", "npz:mine.npz", "--weights", "run"]) == 0
+    assert f"loss {result['test_loss']:.4f}" in capsys.readouterr().out
+
+
+def test_side_heads_start_from_weights_too() -> None:
+    text = SMALL.replace("    fc classes\n", "    aux 0.3 { fc 8 -> fc classes }\n    fc classes\n")
+    Path("headed.cnn").write_text(text.replace("small", "headed"))
+    run = ["run", "headed", "--train", "digits"]
+    assert status([*run, "--epochs", "1", "--out", "first"]) == 0
+    again = [*run, "--epochs", "0", "--seed", "3", "--weights", "first", "--out", "second"]
+    assert status(again) == 0
+    first, second = (
+        load_file(Path(p, "checkpoints", "last.safetensors")) for p in ("first", "second")
+    )
+    assert any("fc2" in name for name in first)
+    for name, array in first.items():
+        if not name.endswith(".velocity"):
+            np.testing.assert_array_equal(array, second[name], err_msg=name)

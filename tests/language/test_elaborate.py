@@ -237,7 +237,6 @@ def test_depth_is_the_longest_path_of_layers_with_weights() -> None:
     [
         ("maxpool 4x4, /3", "W0101"),
         ("concat { | conv 4, 3x3, pad=0 | crop top=2, left=2 }", "W0102"),
-        ("conv 4, 3x3 as dead\ncrop 0", "W0103"),
         ("conv 4, 3x3 as dead\nfrom dead -> conv 3, 1x1 as end\nfrom dead", "W0103"),
         ("residual { conv 64, 3x3 -> relu }", "W0104"),
         ("avgpool 50x50, /50 -> conv 4, 3x3", "W0105"),
@@ -245,8 +244,6 @@ def test_depth_is_the_longest_path_of_layers_with_weights() -> None:
 )
 def test_lints_name_what_is_allowed_and_hardly_meant(body: str, code: str) -> None:
     text = f"model m {{ input 56x56x64\n{body}\n}}"
-    if "crop 0" in body:
-        text = text.replace("\ncrop 0", "\nfrom input_").replace("64\n", "64 as input_\n", 1)
     diagnostics, _ = check(load_text(Source("m", text)), lints=True)
     assert code in [d.code for d in diagnostics]
     assert all(d.severity == "warning" for d in diagnostics)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnndsl.runtime.memory import ALIGNMENT, Lifetime, lower_bound, plan, round_up
+from cnndsl.runtime.memory import ALIGNMENT, Lifetime, plan, round_up
 
 lifetimes = st.lists(
     st.builds(
@@ -16,6 +18,19 @@ lifetimes = st.lists(
     ),
     max_size=40,
 )
+
+
+def lower_bound(lifetimes: Sequence[Lifetime]) -> int:
+    """The most bytes alive at one step: no arena can be smaller."""
+    changes: dict[int, int] = {}
+    for item in lifetimes:
+        changes[item.first] = changes.get(item.first, 0) + round_up(item.nbytes)
+        changes[item.last + 1] = changes.get(item.last + 1, 0) - round_up(item.nbytes)
+    alive = most = 0
+    for step in sorted(changes):
+        alive += changes[step]
+        most = max(most, alive)
+    return most
 
 
 @given(lifetimes)

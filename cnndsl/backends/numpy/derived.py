@@ -6,11 +6,9 @@ import numpy as np
 
 from cnndsl.graph.types import Type
 from cnndsl.ops.derived import (
-    ConcatFilters,
     NormalScale,
     NormalShift,
     ScaleFilters,
-    SliceFilters,
 )
 from cnndsl.runtime.kernel import Array, Builders, Kernel
 
@@ -38,25 +36,8 @@ def normal_shift(op: NormalShift, inputs: tuple[Type, ...], outputs: tuple[Type,
     return Kernel(run)
 
 
-def concat_filters(
-    op: ConcatFilters, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
-) -> Kernel:
-    def run(*arrays: Array) -> None:
-        *parts, y = arrays
-        np.concatenate(parts, axis=0, out=y)
-
-    return Kernel(run)
-
-
-def slice_filters(op: SliceFilters, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
-    part = slice(op.filters.start, op.filters.stop)
-    return Kernel(lambda weight, y: np.copyto(y, weight[part]))
-
-
 KERNELS: Builders = {
     ScaleFilters: scale_filters,
     NormalScale: normal_scale,
     NormalShift: normal_shift,
-    ConcatFilters: concat_filters,
-    SliceFilters: slice_filters,
 }

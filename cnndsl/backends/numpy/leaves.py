@@ -1,4 +1,4 @@
-"""Kernels of the graph's own operations: accumulate, zeros, ones."""
+"""Kernels of the graph's own operations: accumulate and ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cnndsl.graph.leaves import Accumulate, Ones, Zeros
+from cnndsl.graph.leaves import Accumulate, Ones
 from cnndsl.graph.types import Type
 from cnndsl.runtime.kernel import Builders, Kernel
 
@@ -21,12 +21,8 @@ def accumulate(op: Accumulate, inputs: tuple[Type, ...], outputs: tuple[Type, ..
     return Kernel(run, may_alias=((0, 0),))
 
 
-def zeros(op: Zeros, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
-    return Kernel(lambda y: y.fill(0))
-
-
 def ones(op: Ones, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
     return Kernel(lambda y: y.fill(1))
 
 
-KERNELS: Builders = {Accumulate: accumulate, Zeros: zeros, Ones: ones}
+KERNELS: Builders = {Accumulate: accumulate, Ones: ones}
