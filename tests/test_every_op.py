@@ -16,6 +16,8 @@ from cnndsl.graph.graph import Graph
 from cnndsl.graph.leaves import STATE, Input, Parameter
 from cnndsl.graph.op import OPS, Initial, Op, Window
 from cnndsl.graph.types import Type
+from cnndsl.ops.merge import Concat
+from cnndsl.ops.shape import Identity, Slice
 from cnndsl.runtime.kernel import Kernel
 from cnndsl.runtime.lower import lower
 
@@ -141,6 +143,49 @@ def test_gradients_of_parameters_do_not_need_that_of_the_input(text: str) -> Non
         results.append({name: program.read(name) for name in program.outputs})
     for name, value in results[1].items():
         np.testing.assert_array_equal(value, results[0][name], err_msg=name)
+
+
+def inside_wider_values(graph: Graph) -> None:
+    """Let the input be a slice of a wider one, and the output a part of a concat."""
+    x, y = graph.inputs["image"], graph.outputs["logits"]
+    around = x.type.like((*x.type.shape[:-1], x.type.channels + 3))
+    source = graph.add(Input(around), name="image")[0]
+    graph.replace(x, graph.apply(Slice(range(1, 1 + x.type.channels)), source))
+    graph.inputs["image"] = source
+    joined = graph.apply(Concat(), graph.apply(Identity(), y), y, graph.apply(Identity(), y))
+    count = y.type.channels
+    graph.outputs["logits"] = graph.apply(Slice(range(count, 2 * count)), joined)
+
+
+@every_example
+def test_values_may_be_parts_of_wider_ones(text: str) -> None:
+    results = []
+    for wider in (False, True):
+        graph = graph_of(text)
+        channels = graph.inputs["image"].type.channels
+        if wider:
+            inside_wider_values(graph)
+        input_as_parameter(graph)
+        program = differentiate(graph, with_loss(graph, graph.outputs["logits"]))
+        fill(program)
+        for name, slot in program.states.items():
+            random = np.random.default_rng(len(name))
+            shape = slot.array.shape
+            if name == "image":
+                middle = random.normal(size=(*shape[:-1], channels))
+                values = random.normal(size=shape)
+                values[..., shape[-1] - channels - 2 * wider : shape[-1] - 2 * wider] = middle
+            else:
+                values = random.uniform(0.5, 1.5, size=shape)
+            program.write(name, values)
+        program.run()
+        found = {name: program.read(name) for name in program.outputs}
+        if wider:
+            found["image"] = found["image"][..., 1:-2]
+        results.append(found)
+    for name, value in results[0].items():
+        distance = np.linalg.norm(value - results[1][name])
+        assert distance <= 1e-12 * np.linalg.norm(value) + 1e-14, name
 
 
 SMALL = [(blocks, "BLOCK_BYTES"), (pool, "BLOCK_BYTES"), (depthwise, "BLOCK_BYTES")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cnndsl.graph.op import Initial, Mismatch, Op, op
+from dataclasses import dataclass
+
+from cnndsl.graph.op import Index, Initial, Mismatch, Op, op, side_by_side
 from cnndsl.graph.types import Type
 
 
@@ -19,14 +21,31 @@ class Input(Op):
         return f"input {self.type}"
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a state is made of, side by side along an axis: the name and the type of each part."""
+
+    axis: int
+    names: tuple[str, ...]
+    types: tuple[Type, ...]
+
+    def indices(self) -> tuple[Index, ...]:
+        return side_by_side(self.axis, self.types)
+
+
 @op("parameter", registry=None)
 class Parameter(Op):
-    """An array that training changes and a checkpoint keeps; its name is the node's."""
+    """An array that training changes and a checkpoint keeps; its name is the node's.
+
+    One with `parts` is several that are worked on at once: the parts own names, initial values and
+    entries in checkpoints.
+    """
 
     type: Type
     initial: Initial
     decays: bool = True
     trainable: bool = True
+    parts: Parts | None = None
 
     def infer(self) -> Type:
         return self.type
@@ -38,6 +57,7 @@ class Buffer(Op):
 
     type: Type
     initial: Initial = Initial()
+    parts: Parts | None = None
 
     def infer(self) -> Type:
         return self.type

@@ -16,6 +16,7 @@ __all__ = [
     "LOSSES",
     "OPS",
     "OPTIMIZERS",
+    "Index",
     "Initial",
     "Mismatch",
     "Op",
@@ -60,6 +61,9 @@ class Weight:
     decays: bool = True
 
 
+#: A part of an array: a slice an axis, from the first on.
+Index = tuple[slice, ...]
+
 #: Parameters by role ("weight", "bias", …), in the order in which `infer` takes them.
 Parameters = dict[str, Weight]
 
@@ -92,6 +96,16 @@ class Pattern:
     def named(self, name: str) -> Pattern:
         """The same pattern, its operation found under another name."""
         return replace(self, name=name)
+
+
+def side_by_side(axis: int, inputs: Sequence[Type]) -> tuple[Index, ...]:
+    """Where values stand that follow one another along an axis."""
+    places, first = [], 0
+    for x in inputs:
+        last = first + x.features[axis - x.batched]
+        places.append((*[slice(None)] * axis, slice(first, last)))
+        first = last
+    return tuple(places)
 
 
 class Op:
@@ -152,6 +166,14 @@ class Op:
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         """Floating-point operations an image; one an output element unless said otherwise."""
         return 2 * self.multiply_adds(outputs, *inputs) or outputs[0].elements
+
+    def view(self, x: Type) -> Index | None:
+        """The part of its operand that the result is, of an operation that computes nothing."""
+        return None
+
+    def places(self, *inputs: Type) -> tuple[Index, ...]:
+        """Where each operand stands in the result, of an operation that puts them side by side."""
+        return ()
 
     def window(self, x: Type) -> Window:
         """The part of the input that one output element sees."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnndsl.graph.graph import Value, apply
-from cnndsl.graph.op import Mismatch, Op, op
+from cnndsl.graph.op import Index, Mismatch, Op, op, side_by_side
 from cnndsl.graph.types import Type
 from cnndsl.ops.shape import Slice
 
@@ -62,6 +62,9 @@ class Concat(Op):
             slices.append(apply(Slice(range(first, last)), dy, like=value))
             first = last
         return slices
+
+    def places(self, *inputs: Type) -> tuple[Index, ...]:
+        return side_by_side(len(inputs[0].shape) - 1, inputs)
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return 0

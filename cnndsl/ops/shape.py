@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnndsl.graph.graph import Value, apply
-from cnndsl.graph.op import KW_ONLY, Mismatch, Op, Window, op
+from cnndsl.graph.op import KW_ONLY, Index, Mismatch, Op, Window, op
 from cnndsl.graph.types import Size, Type
 
 
@@ -225,6 +225,10 @@ class Slice(Move):
         (dy,) = grads
         assert dy is not None
         return [apply(SliceGradient(self.channels, x.type), dy, like=x)]
+
+    def view(self, x: Type) -> Index | None:
+        part = slice(self.channels.start, self.channels.stop)
+        return (*[slice(None)] * (len(x.shape) - 1), part)
 
 
 @op("slice_gradient", registry=None)

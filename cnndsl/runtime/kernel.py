@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
 
+#: The layout of a value that is not in one piece: its neighbours along the last axis are.
+STRIDED = "strided"
+
 #: An array of the engine; the reference's is `numpy.ndarray`.
 Array = Any
 
@@ -39,6 +42,9 @@ class Backend(Protocol):
 
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         """The kernel of an operation for types whose batch is known.
+
+        A type of layout `STRIDED` is one of an array whose rows of channels, or of a weight, are
+        parts of longer ones.
 
         Raises:
             MissingKernel: this engine cannot execute the operation.

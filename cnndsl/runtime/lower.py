@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from cnndsl.graph.graph import Graph, Node, Value
 from cnndsl.graph.leaves import STATE, Input
+from cnndsl.graph.op import Index
 from cnndsl.graph.types import Type
-from cnndsl.runtime.kernel import Array, Backend, Kernel
-from cnndsl.runtime.memory import Lifetime, plan, round_up
+from cnndsl.ops.shape import Identity
+from cnndsl.runtime.kernel import STRIDED, Array, Backend, Kernel
+from cnndsl.runtime.memory import Lifetime, Plan, plan, round_up
+from cnndsl.runtime.placement import Placement
 from cnndsl.runtime.program import Program, Slot, Step
 
 
@@ -26,7 +29,32 @@ class _Buffer:
     last: int
     state: Node | None = None
     offset: int = 0
-    values: list[Value] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A kernel on values; or a copy of a value to its place in the result of a join."""
+
+    node: Node
+    kernel: Kernel
+    operands: tuple[Value, ...]
+    results: tuple[Value, ...]
+    index: Index | None = None
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A program before it has memory."""
+
+    calls: list[_Call]
+    placement: Placement
+    buffers: dict[Value, _Buffer]
+    layout: Plan
+    scratch_bytes: int
+
+    @property
+    def arena_bytes(self) -> int:
+        return self.layout.nbytes + self.scratch_bytes
 
 
 def lower(
@@ -40,76 +68,139 @@ def lower(
     Raises:
         MissingKernel: the backend cannot execute an operation of the graph.
     """
-    order = schedule(graph)
-    kernels: dict[Node, Kernel] = {}
-    for node in order:
-        inputs = tuple(v.type.at(batch) for v in graph.operands(node))
-        outputs = tuple(t.at(batch) for t in graph.types(node))
-        kernels[node] = backend.kernel(graph.op(node), inputs, outputs)
-
-    buffers = _assign_buffers(graph, order, kernels, batch)
-    arena_buffers = [b for b in _unique(buffers) if b.state is None]
-    layout = plan([Lifetime(b.nbytes, b.first, b.last) for b in arena_buffers])
-    for buffer, offset in zip(arena_buffers, layout.offsets, strict=True):
-        buffer.offset = offset
-    scratch_bytes = max((k.workspace for k in kernels.values()), default=0)
-    arena = backend.allocate(layout.nbytes + scratch_bytes)
-
+    draft = _drafted(graph, backend, batch)
     shared = shared or {}
     elsewhere = {
         node: shared[graph.name(node)].array
         for node in graph.of(*STATE)
         if graph.name(node) in shared
     }
+    arena = backend.allocate(draft.arena_bytes)
+    scratch = backend.view(arena, draft.layout.nbytes, Type((draft.scratch_bytes,), "uint8"))
     state_bytes = 0
-    for buffer in _unique(buffers):
+    for buffer in _unique(draft.buffers):
         if buffer.state is not None and buffer.state not in elsewhere:
             buffer.offset = state_bytes
             state_bytes += round_up(buffer.nbytes)
     state = backend.allocate(state_bytes)
 
     views: dict[Value, Array] = {}
-    for value, buffer in buffers.items():
+    for value, buffer in draft.buffers.items():
         if buffer.state in elsewhere:
             views[value] = elsewhere[buffer.state]
             continue
         base = arena if buffer.state is None else state
         views[value] = backend.view(base, buffer.offset, value.type.at(batch))
-    scratch = backend.view(arena, layout.nbytes, Type((scratch_bytes,), "uint8"))
+
+    def view(value: Value) -> Array | None:
+        part = draft.placement.parts.get(value)
+        if part is not None and value not in views:
+            whole = view(part.whole)
+            if whole is not None:
+                views[value] = whole[part.index]
+        return views.get(value)
 
     writers = {value.node for value in graph.updates.values()}
     fixed = constant_nodes(graph)
     steps: list[Step] = []
     setup: list[Step] = []
-    for node in order:
-        kernel = kernels[node]
-        results = tuple(views.get(v) for v in graph.results(node))
-        arguments = (*(views[v] for v in graph.operands(node)), *results)
-        if kernel.workspace:
+    for call in draft.calls:
+        node = call.node
+        results = tuple(view(v) for v in call.results)
+        if call.index is not None and results[0] is not None:
+            results = (results[0][call.index],)
+        arguments = (*(view(v) for v in call.operands), *results)
+        moved = sum(a.nbytes for a in arguments if a is not None)
+        if call.kernel.workspace:
             arguments = (*arguments, scratch)
         text = graph.op(node).spell(*(v.type for v in graph.operands(node)))
-        step = Step(graph.name(node), text, kernel.run, arguments, results, node in writers)
+        step = Step(
+            graph.name(node), text, call.kernel.run, arguments, results, node in writers, moved
+        )
         (setup if node in fixed else steps).append(step)
 
     def slot(value: Value) -> Slot:
-        return Slot(views[value], value.type.at(batch))
+        return Slot(view(value), value.type.at(batch))
 
-    states = {
-        graph.name(node): slot(Value(graph, node))
-        for node in graph.net
-        if isinstance(graph.op(node), STATE)
-    }
     return Program(
         tuple(steps),
         tuple(setup),
         {name: slot(v) for name, v in graph.inputs.items()},
         {name: slot(v) for name, v in graph.outputs.items()},
-        states,
+        _states(graph, slot),
         backend,
         batch,
-        layout.nbytes + scratch_bytes,
+        draft.arena_bytes,
         state_bytes,
     )
+
+
+def _states(graph: Graph, slot: Callable[[Value], Slot]) -> dict[str, Slot]:
+    """Every state by its name; of a state with parts, each part by its own."""
+    states: dict[str, Slot] = {}
+    for node in graph.net:
+        op = graph.op(node)
+        if not isinstance(op, STATE):
+            continue
+        whole = slot(Value(graph, node))
+        if op.parts is None:
+            states[graph.name(node)] = whole
+            continue
+        parts = zip(op.parts.names, op.parts.types, op.parts.indices(), strict=True)
+        states |= {name: Slot(whole.array[index], type) for name, type, index in parts}
+    return states
+
+
+def _drafted(graph: Graph, backend: Backend, batch: int) -> _Draft:
+    """The draft that computes parts of concats in place; another if that takes less memory."""
+    order = schedule(graph)
+    fixed = constant_nodes(graph)
+    placement = Placement(graph, order, fixed)
+    draft = _draft(graph, backend, batch, order, placement)
+    if len(placement.parts) == len(placement.views):
+        return draft
+    copying = _draft(graph, backend, batch, order, Placement(graph, order, fixed, joins=False))
+    return copying if copying.arena_bytes < draft.arena_bytes else draft
+
+
+def _draft(
+    graph: Graph, backend: Backend, batch: int, order: list[Node], placement: Placement
+) -> _Draft:
+    calls = list(_calls(graph, backend, batch, order, placement))
+    buffers = _assign_buffers(graph, calls, placement, batch)
+    arena_buffers = [b for b in _unique(buffers) if b.state is None]
+    layout = plan([Lifetime(b.nbytes, b.first, b.last) for b in arena_buffers])
+    for buffer, offset in zip(arena_buffers, layout.offsets, strict=True):
+        buffer.offset = offset
+    scratch_bytes = max((call.kernel.workspace for call in calls), default=0)
+    return _Draft(calls, placement, buffers, layout, scratch_bytes)
+
+
+def _calls(
+    graph: Graph, backend: Backend, batch: int, order: list[Node], placement: Placement
+) -> Iterator[_Call]:
+    """The kernels in order: none for a view, and of a join only those of parts not in place."""
+
+    def type_of(value: Value) -> Type:
+        known = value.type.at(batch)
+        return replace(known, layout=STRIDED) if placement.strided(value) else known
+
+    for node in order:
+        if node in placement.views:
+            continue
+        op, operands, results = graph.op(node), graph.operands(node), graph.results(node)
+        placed = placement.placed(node, operands)
+        if any(placed):
+            places = op.places(*(v.type for v in operands))
+            for value, index, there in zip(operands, places, placed, strict=True):
+                if not there:
+                    target = replace(value.type.at(batch), layout=STRIDED)
+                    kernel = backend.kernel(Identity(), (type_of(value),), (target,))
+                    yield _Call(node, kernel, (value,), results, index)
+            continue
+        inputs = tuple(type_of(v) for v in operands)
+        kernel = backend.kernel(op, inputs, tuple(type_of(v) for v in results))
+        yield _Call(node, kernel, operands, results)
 
 
 def constant_nodes(graph: Graph) -> set[Node]:
@@ -161,17 +252,22 @@ def schedule(graph: Graph) -> list[Node]:
 
 
 def _assign_buffers(
-    graph: Graph, order: list[Node], kernels: dict[Node, Kernel], batch: int
+    graph: Graph, calls: list[_Call], placement: Placement, batch: int
 ) -> dict[Value, _Buffer]:
-    """A buffer for every value that somebody reads; aliases and updated states share one."""
-    end = len(order)
-    position = {node: i for i, node in enumerate(order)}
+    """A buffer for every value that somebody reads and that is no part of another.
+
+    Results that a kernel may write over an operand share its buffer, and so do updated states.
+    """
+    end = len(calls)
     last_use: dict[Value, int] = {}
-    for node in order:
-        for value in graph.operands(node):
-            last_use[value] = max(last_use.get(value, -1), position[node])
+    for here, call in enumerate(calls):
+        for value in (*call.operands, *(call.results if call.index else ())):
+            last_use[value] = here
     for value in graph.outputs.values():
         last_use[value] = end
+    for value in placement.parts:
+        root = placement.root(value)
+        last_use[root] = max(last_use.get(root, -1), last_use.get(value, -1))
     fixed = constant_nodes(graph)
     updated = {value: state for state, value in graph.updates.items()}
 
@@ -180,40 +276,38 @@ def _assign_buffers(
         value = Value(graph, node)
         nbytes = value.type.at(batch).total_bytes
         if isinstance(graph.op(node), STATE):
-            buffers[value] = _Buffer(nbytes, 0, end, state=node, values=[value])
+            buffers[value] = _Buffer(nbytes, 0, end, state=node)
         elif isinstance(graph.op(node), Input) and (
             value in last_use or value in graph.inputs.values()
         ):
-            buffers[value] = _Buffer(nbytes, 0, end, values=[value])
-    for node in order:
-        here = position[node]
-        operands = graph.operands(node)
-        may_alias = dict(kernels[node].may_alias)
+            buffers[value] = _Buffer(nbytes, 0, end)
+    for here, call in enumerate(calls):
         taken: set[int] = set()
-        for value in graph.results(node):
+        may_alias = dict(call.kernel.may_alias)
+        for value in call.results:
             if value in updated:
-                buffer = buffers[Value(graph, updated[value])]
-                buffer.values.append(value)
-                buffers[value] = buffer
+                buffers[value] = buffers[Value(graph, updated[value])]
                 continue
-            if value not in last_use:
+            root = placement.root(value)
+            if root in buffers or last_use.get(root, -1) < 0:
                 continue
-            nbytes = value.type.at(batch).total_bytes
-            shared: _Buffer | None = None
+            nbytes = root.type.at(batch).total_bytes
+            reused: _Buffer | None = None
             slot = may_alias.get(value.output)
-            if slot is not None and operands.count(operands[slot]) == 1:
-                old = buffers[operands[slot]]
-                dies = old.last == here and old.state is None
-                if dies and old.nbytes == nbytes and id(old) not in taken:
-                    shared = old
-            if shared is None:
-                lasting = node if node in fixed else None
-                shared = _Buffer(nbytes, here, last_use[value], state=lasting)
+            alone = slot is not None and call.operands.count(call.operands[slot]) == 1
+            if slot is not None and alone and not placement.shared(value):
+                operand = call.operands[slot]
+                old = buffers.get(operand)
+                dies = old is not None and old.last == here and old.state is None
+                if old is not None and dies and old.nbytes == nbytes and id(old) not in taken:
+                    reused = None if placement.shared(operand) else old
+            if reused is None:
+                lasting = root.node if root.node in fixed else None
+                reused = _Buffer(nbytes, here, last_use[root], state=lasting)
             else:
-                taken.add(id(shared))
-            shared.last = max(shared.last, last_use[value])
-            shared.values.append(value)
-            buffers[value] = shared
+                taken.add(id(reused))
+            reused.last = max(reused.last, last_use[root])
+            buffers[root] = reused
     return buffers
 
 

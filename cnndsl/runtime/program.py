@@ -12,7 +12,10 @@ from cnndsl.runtime.kernel import Array, Backend
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One kernel with its arrays bound; `name` and `text` say which layer it belongs to."""
+    """One kernel with its arrays bound; `name` and `text` say which layer it belongs to.
+
+    `moved` is the bytes of what it reads and writes, scratch apart.
+    """
 
     name: str
     text: str
@@ -20,6 +23,7 @@ class Step:
     arguments: tuple[Array, ...]
     outputs: tuple[Array | None, ...]
     writes_state: bool
+    moved: int
 
 
 @dataclass(frozen=True)

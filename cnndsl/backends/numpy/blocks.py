@@ -40,13 +40,31 @@ class Blocks:
         return self.temporaries * self.size * ITEM_BYTES[self.dtype]
 
     def parts(self, scratch: tuple[Array, ...], *arrays: Array) -> Iterator[tuple[Array, ...]]:
-        """The flat part of each array in every block, and the temporaries if there is scratch."""
-        flat = [array.reshape(-1) for array in arrays]
+        """The flat part of each array in every block, and the temporaries if there is scratch.
+
+        Where an array is strided, parts and temporaries are matrices of rows of channels.
+        """
         size = self.size
         spare: list[Array] = []
         if self.temporaries and scratch:
             elements = scratch[0][: self.workspace].view(self.dtype)
             spare = [elements[i * size : (i + 1) * size] for i in range(self.temporaries)]
+        if not all(array.flags.c_contiguous for array in arrays):
+            yield from self._rows(spare, *arrays)
+            return
+        flat = [array.reshape(-1) for array in arrays]
         for start in range(0, self.count, size):
             length = min(size, self.count - start)
             yield (*(a[start : start + length] for a in flat), *(t[:length] for t in spare))
+
+    def _rows(self, spare: list[Array], *arrays: Array) -> Iterator[tuple[Array, ...]]:
+        matrices = [array.reshape(-1, array.shape[-1]) for array in arrays]
+        rows, channels = matrices[0].shape
+        wide = min(channels, self.size)
+        high = self.size // wide
+        for top in range(0, rows, high):
+            for left in range(0, channels, wide):
+                part = slice(top, top + high), slice(left, left + wide)
+                parts = [matrix[part] for matrix in matrices]
+                shape, size = parts[0].shape, parts[0].size
+                yield (*parts, *(t[:size].reshape(shape) for t in spare))

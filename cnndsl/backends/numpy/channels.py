@@ -11,7 +11,7 @@ import numpy as np
 
 from cnndsl.backends.numpy.blocks import Blocks
 from cnndsl.graph.types import Type
-from cnndsl.runtime.kernel import Array
+from cnndsl.runtime.kernel import STRIDED, Array
 
 #: Several short rows are taken as one, up to so many elements: NumPy is slow on short rows.
 LONG_ROW = 2048
@@ -19,17 +19,24 @@ LONG_ROW = 2048
 
 @dataclass(frozen=True)
 class Channels:
-    """A value `(…, channels)` as blocks of rows; each row holds all channels `repeat` times."""
+    """A value `(…, channels)` as blocks of rows; each row holds all channels `repeat` times.
+
+    That is once where a value that is worked on is strided.
+    """
 
     count: int
     channels: int
     dtype: str
     temporaries: int
+    strided: bool
 
     @staticmethod
-    def of(type: Type, temporaries: int = 0) -> Channels:
-        count = math.prod(type.concrete())
-        return Channels(count, type.channels, type.dtype, temporaries)
+    def of(*types: Type, temporaries: int = 0) -> Channels:
+        """For values of one shape."""
+        first = types[0]
+        strided = any(type.layout == STRIDED for type in types)
+        count = math.prod(first.concrete())
+        return Channels(count, first.channels, first.dtype, temporaries, strided)
 
     @property
     def positions(self) -> int:
@@ -38,6 +45,8 @@ class Channels:
 
     @cached_property
     def repeat(self) -> int:
+        if self.strided:
+            return 1
         most = min(self.positions, max(1, LONG_ROW // self.channels))
         return next(n for n in range(most, 0, -1) if self.positions % n == 0)
 

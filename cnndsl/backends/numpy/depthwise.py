@@ -11,7 +11,7 @@ from cnndsl.backends.numpy.blocks import BLOCK_BYTES
 from cnndsl.graph.types import ITEM_BYTES, Type
 from cnndsl.ops.conv import Conv, ConvInputGradient, ConvWeightGradient
 from cnndsl.ops.geometry import Pads
-from cnndsl.runtime.kernel import Array, Kernel
+from cnndsl.runtime.kernel import STRIDED, Array, Kernel
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Bands:
     """A depthwise convolution in parts: some images whole, or some rows of one image's output.
 
     Input channels are repeated for a multiplier, so that inside all has as many channels as the
-    output. With stride 1 a row is one axis of width · channels elements, for speed.
+    output. With stride 1 and an output in one piece a row is `flat`, one axis of width · channels
+    elements, for speed.
     """
 
     conv: Conv
@@ -27,10 +28,12 @@ class Bands:
     y: tuple[int, ...]
     pads: Pads
     dtype: str
+    flat: bool
 
     @staticmethod
     def of(conv: Conv, x: Type, y: Type) -> Bands:
-        return Bands(conv, x.concrete(), y.concrete(), conv.pads(x), x.dtype)
+        flat = conv.stride == 1 and y.layout != STRIDED
+        return Bands(conv, x.concrete(), y.concrete(), conv.pads(x), x.dtype, flat)
 
     @property
     def filters(self) -> int:
@@ -111,21 +114,21 @@ class Bands:
         conv, width = self.conv, self.y[2]
         top, left = row * conv.dilation + band.start * conv.stride, column * conv.dilation
         rows = slice(top, top + (band.stop - band.start - 1) * conv.stride + 1, conv.stride)
-        if conv.stride == 1:
+        if self.flat:
             flat = padded.reshape(*padded.shape[:2], -1)
             return flat[:, rows, left * self.filters : (left + width) * self.filters]
         return padded[:, rows, left : left + (width - 1) * conv.stride + 1 : conv.stride]
 
     def like_read(self, values: Array) -> Array:
         """Values of output elements in the shape of what `read` gives."""
-        if self.conv.stride == 1:
+        if self.flat:
             return values.reshape(*values.shape[:2], self.row)
         return values.reshape(*values.shape[:2], self.y[2], self.filters)
 
     def factors(self, weight: Array) -> Array:
         """The weight as (taps, …), each to be multiplied with what `read` gives."""
         by_tap = weight.reshape(self.filters, -1).T
-        return np.tile(by_tap, self.y[2]) if self.conv.stride == 1 else by_tap.copy()
+        return np.tile(by_tap, self.y[2]) if self.flat else by_tap.copy()
 
 
 def depthwise(op: Conv, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
@@ -183,7 +186,7 @@ def weight_gradient(
     op: ConvWeightGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
     bands = Bands.of(op.conv, inputs[0], inputs[1])
-    letters = "nhr,nhr->r" if op.conv.stride == 1 else "nhwc,nhwc->c"
+    letters = "nhr,nhr->r" if bands.flat else "nhwc,nhwc->c"
 
     def run(x: Array, dy: Array, dw: Array, scratch: Array) -> None:
         padded, _ = bands.split(scratch)

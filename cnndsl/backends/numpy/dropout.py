@@ -44,6 +44,10 @@ def dropout_training(
             np.divide(x, grow, out=y)
             y[dropped] = 0
             return
+        if not (x.flags.c_contiguous and y.flags.c_contiguous):
+            np.divide(x, grow, out=y)
+            y[(halves(generator, x.size) < threshold).reshape(x.shape)] = 0
+            return
         for source, target in blocks.parts((), x, y):
             dropped = halves(generator, len(source)) < threshold
             np.divide(source, grow, out=target)

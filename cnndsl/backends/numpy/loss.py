@@ -65,7 +65,7 @@ def mean_squared_error(
         total = 0.0
         for a, b, difference in blocks.parts(scratch, prediction, target):
             np.subtract(a, b, out=difference)
-            total += float(np.dot(difference, difference))
+            total += float(np.vdot(difference, difference))
         loss[...] = total / blocks.count
 
     return Kernel(run, workspace=blocks.workspace)

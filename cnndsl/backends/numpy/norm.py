@@ -24,7 +24,7 @@ from cnndsl.runtime.kernel import Array, Builders, Kernel
 
 
 def batch_norm(op: BatchNorm, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
-    rows = Channels.of(inputs[0])
+    rows = Channels.of(inputs[0], outputs[0])
 
     def run(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, y: Array) -> None:
         _normalise(rows, x, mean, gamma / np.sqrt(variance + op.epsilon), beta, y)
@@ -44,7 +44,7 @@ def _normalise(rows: Channels, x: Array, mean: Array, scale: Array, shift: Array
 def batch_norm_input_gradient(
     op: BatchNormInputGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
-    rows = Channels.of(outputs[0])
+    rows = Channels.of(inputs[2], outputs[0])
 
     def run(gamma: Array, variance: Array, dy: Array, dx: Array) -> None:
         scale = rows.along(gamma / np.sqrt(variance + op.epsilon))
@@ -57,7 +57,7 @@ def batch_norm_input_gradient(
 def batch_norm_scale_gradient(
     op: BatchNormScaleGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
-    rows = Channels.of(inputs[0], temporaries=1)
+    rows = Channels.of(inputs[0], inputs[3], temporaries=1)
 
     def run(
         x: Array, mean: Array, variance: Array, dy: Array, dgamma: Array, *scratch: Array
@@ -85,7 +85,7 @@ def _sums(
 def batch_norm_training(
     op: BatchNormTraining, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
-    rows = Channels.of(inputs[0], temporaries=1)
+    rows = Channels.of(inputs[0], outputs[0], temporaries=1)
     count = rows.positions
 
     def run(x: Array, gamma: Array, beta: Array, y: Array, *rest: Array) -> None:
@@ -117,7 +117,7 @@ def batch_norm_training(
 def batch_norm_training_gradient(
     op: BatchNormTrainingGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
-    rows = Channels.of(inputs[0], temporaries=1)
+    rows = Channels.of(inputs[0], inputs[4], outputs[0], temporaries=1)
     count = rows.positions
 
     def run(*arrays: Array) -> None:
@@ -220,7 +220,7 @@ def _power(op: LocalResponseNorm, sums: Array, power: Array) -> None:
 
 
 def scale(op: Scale, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
-    rows = Channels.of(inputs[0])
+    rows = Channels.of(inputs[0], outputs[0])
 
     def run(x: Array, factors: Array, y: Array) -> None:
         along = rows.along(factors)
@@ -233,7 +233,7 @@ def scale(op: Scale, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Ker
 def scale_gradient(
     op: ScaleGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
-    rows = Channels.of(inputs[0], temporaries=1)
+    rows = Channels.of(*inputs, temporaries=1)
 
     def run(x: Array, dy: Array, dscale: Array, *scratch: Array) -> None:
         sums = rows.sums()

@@ -1,0 +1,76 @@
+"""Values that are parts of others: what a slice reads and what a join joins stays in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cnndsl.graph.graph import Graph, Node, Value
+from cnndsl.graph.leaves import STATE, Input
+from cnndsl.graph.op import Index
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A value that is a part of another: the elements of `whole` at `index`."""
+
+    whole: Value
+    index: Index
+
+
+class Placement:
+    """Which values share the memory of which others, and how.
+
+    A slice is a part of what it reads. A part of a concat is computed in the concat's memory, each
+    value in one at most; not leaves, slices, what updates a state, or what is computed once for
+    all where the concat is not.
+    """
+
+    def __init__(
+        self, graph: Graph, order: Sequence[Node], fixed: set[Node], *, joins: bool = True
+    ) -> None:
+        self.parts: dict[Value, Part] = {}
+        updating = set(graph.updates.values())
+        for node in order:
+            operands = graph.operands(node)
+            result = Value(graph, node)
+            if operands and result not in updating:
+                index = graph.op(node).view(operands[0].type)
+                if index is not None:
+                    self.parts[result] = Part(operands[0], index)
+        self.views = {value.node for value in self.parts}
+        for node in order if joins else ():
+            operands = graph.operands(node)
+            result = Value(graph, node)
+            places = graph.op(node).places(*(v.type for v in operands))
+            if result in updating:
+                continue
+            for value, index in zip(operands, places, strict=bool(places)):
+                leaf = isinstance(value.op, (Input, *STATE))
+                once = operands.count(value) == 1 and value not in self.parts
+                if once and not leaf and (value.node in fixed) == (node in fixed):
+                    self.parts[value] = Part(result, index)
+        self._wholes = {part.whole for part in self.parts.values()}
+
+    def root(self, value: Value) -> Value:
+        """The value whose memory a value is in."""
+        while value in self.parts:
+            value = self.parts[value].whole
+        return value
+
+    def shared(self, value: Value) -> bool:
+        """Whether a value's memory holds others too."""
+        return value in self.parts or value in self._wholes
+
+    def strided(self, value: Value) -> bool:
+        """Whether a value is not in one piece."""
+        while value in self.parts:
+            part = self.parts[value]
+            if any(s != slice(None) for s in part.index[1:]):
+                return True
+            value = part.whole
+        return False
+
+    def placed(self, node: Node, operands: Sequence[Value]) -> list[bool]:
+        """Which operands of a join are in its result already."""
+        return [v in self.parts and self.parts[v].whole.node == node for v in operands]
