@@ -14,12 +14,13 @@ from cnndsl.frontend.lint import lint
 from cnndsl.graph.autodiff import add_gradients
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.op import Op
-from cnndsl.graph.rewrite import optimise
+from cnndsl.graph.rewrite import Rewrite, optimise
 from cnndsl.graph.types import Size
 from cnndsl.ops.loss import CrossEntropy
 from cnndsl.ops.optimizer import SGD
 from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
 from cnndsl.passes.inference import for_inference
+from cnndsl.passes.join import join_states
 from cnndsl.passes.training import add_loss, for_training, freeze
 from cnndsl.passes.updates import add_updates
 from cnndsl.runtime.kernel import Backend
@@ -44,11 +45,11 @@ def compile_inference(
     return lower(inference_graph(graph), backend, batch, shared)
 
 
-def inference_graph(graph: Graph) -> Graph:
+def inference_graph(graph: Graph, rewrites: Sequence[Rewrite] = FOR_INFERENCE) -> Graph:
     """The graph of a forward pass, optimised."""
     graph = graph.copy()
     for_inference(graph)
-    optimise(graph, FOR_INFERENCE)
+    optimise(graph, rewrites)
     return graph
 
 
@@ -57,18 +58,22 @@ def compile_training(graph: Graph, objective: Objective, backend: Backend, batch
     return lower(training_graph(graph, objective), backend, batch)
 
 
-def training_graph(graph: Graph, objective: Objective) -> Graph:
-    """The graph of one training step: loss, gradients, updates."""
+def training_graph(
+    graph: Graph, objective: Objective, rewrites: Sequence[Rewrite] = FOR_TRAINING
+) -> Graph:
+    """The graph of one training step, optimised: loss, gradients, updates."""
     graph = graph.copy()
     unused = freeze(graph, objective.frozen)
     if unused:
         raise error("E0704", f"`freeze`: no parameter is called {unused[0]}")
     for_training(graph)
-    optimise(graph, FOR_TRAINING)
+    optimise(graph, rewrites)
+    join_states(graph)
     loss = add_loss(graph, objective.loss)
     gradients = add_gradients(graph, loss)
     add_updates(graph, gradients, objective.optimizer, objective.decay_all)
     graph.prune()
+    optimise(graph, rewrites)
     return graph
 
 

@@ -13,7 +13,7 @@ from cnndsl.graph import analysis
 from cnndsl.graph.autodiff import add_gradients
 from cnndsl.graph.check import verify
 from cnndsl.graph.graph import Graph
-from cnndsl.graph.rewrite import Rule, optimise
+from cnndsl.graph.rewrite import Rewrite, optimise
 from cnndsl.graph.types import Size
 from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
 from cnndsl.passes.inference import for_inference
@@ -65,7 +65,7 @@ def close(first: np.ndarray, second: np.ndarray) -> bool:
     return bool(np.linalg.norm(first - second) <= 1e-9 * max(1e-30, np.linalg.norm(first)))
 
 
-def inference(graph: Graph, rewrites: tuple[Rule, ...]) -> np.ndarray:
+def inference(graph: Graph, rewrites: tuple[Rewrite, ...]) -> np.ndarray:
     changed = graph.copy()
     for_inference(changed)
     optimise(changed, rewrites)
@@ -76,7 +76,7 @@ def inference(graph: Graph, rewrites: tuple[Rule, ...]) -> np.ndarray:
     return program.read("logits")
 
 
-def gradients(graph: Graph, rewrites: tuple[Rule, ...]) -> dict[str, np.ndarray]:
+def gradients(graph: Graph, rewrites: tuple[Rewrite, ...]) -> dict[str, np.ndarray]:
     changed = graph.copy()
     for_training(changed)
     optimise(changed, rewrites)
@@ -85,13 +85,15 @@ def gradients(graph: Graph, rewrites: tuple[Rule, ...]) -> dict[str, np.ndarray]
     for node, value in add_gradients(changed, loss).items():
         changed.outputs[f"gradient of {changed.name(node)}"] = value
     changed.prune()
+    optimise(changed, rewrites)
+    verify(changed, "optimise")
     program = lower(changed, get_backend("numpy"), 3)
     fill(program, graph, 3)
     program.run()
     return {name: program.read(name) for name in program.outputs}
 
 
-def fired(graph: Graph, rewrites: tuple[Rule, ...]) -> list[str]:
+def fired(graph: Graph, rewrites: tuple[Rewrite, ...]) -> list[str]:
     return [e.rewrite for e in optimise(graph, rewrites) if e.declined is None]
 
 
@@ -105,7 +107,9 @@ def model(example: str) -> Graph:
 
 
 @pytest.mark.parametrize(("rewrite", "example"), EXAMPLES, ids=lambda x: getattr(x, "name", x))
-def test_a_rewrite_fires_on_its_examples_and_changes_no_number(rewrite: Rule, example: str) -> None:
+def test_a_rewrite_fires_on_its_examples_and_changes_no_number(
+    rewrite: Rewrite, example: str
+) -> None:
     graph = model(example)
     changed = graph.copy()
     for_inference(changed)
@@ -117,14 +121,14 @@ def test_a_rewrite_fires_on_its_examples_and_changes_no_number(rewrite: Rule, ex
 
 
 @pytest.mark.parametrize(("rewrite", "example"), EXCEPTIONS, ids=lambda x: getattr(x, "name", x))
-def test_a_rewrite_leaves_alone_what_it_says(rewrite: Rule, example: str) -> None:
+def test_a_rewrite_leaves_alone_what_it_says(rewrite: Rewrite, example: str) -> None:
     changed = model(example)
     for_inference(changed)
     assert fired(changed, (rewrite,)) == []
 
 
 @pytest.mark.parametrize(("rewrite", "example"), IN_TRAINING, ids=lambda x: getattr(x, "name", x))
-def test_a_rewrite_for_training_changes_no_gradient(rewrite: Rule, example: str) -> None:
+def test_a_rewrite_for_training_changes_no_gradient(rewrite: Rewrite, example: str) -> None:
     graph = model(f"{example} -> fc 3")
     first, second = gradients(graph, ()), gradients(graph, (rewrite,))
     assert first.keys() == second.keys()
@@ -147,7 +151,7 @@ def test_the_zoo_has_the_same_gradients(reference: str) -> None:
 
 
 @pytest.mark.parametrize("rewrite", FOR_INFERENCE, ids=lambda rewrite: rewrite.name)
-def test_a_rewrite_states_its_equation(rewrite: Rule) -> None:
+def test_a_rewrite_states_its_equation(rewrite: Rewrite) -> None:
     assert rewrite.equation
     assert rewrite.fires_on
     assert rewrite.leaves_alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ from cnndsl.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
     from cnndsl.graph.graph import Graph
-    from cnndsl.graph.rewrite import Event, Rule
+    from cnndsl.graph.rewrite import Event, Rewrite
 
 
 @click.command(
@@ -50,10 +51,9 @@ def command(
     from cnndsl.graph.rewrite import optimise
 
     network = load_network(model, **options)
-    graph = prepared(network.graph, use)
-    before = costs(graph)
-    events = optimise(graph, _chosen(use, passes, without))
-    after = costs(graph)
+    chosen = _chosen(use, passes, without)
+    before, after = (costs(whole(network.graph, use, rewrites)) for rewrites in ((), chosen))
+    events = optimise(prepared(network.graph, use), chosen)
     if form == "json":
         facts = {"before": before, "after": after, "rewrites": [_as_json(e) for e in events]}
         click.echo(json.dumps(facts, indent=2))
@@ -68,6 +68,15 @@ def command(
         click.echo(f"{label:16} {before[name]:>16,} {after[name]:>16,}   {ratio:.3f}")
 
 
+def whole(graph: Graph, use: str, rewrites: Sequence[Rewrite]) -> Graph:
+    """What runs: a forward pass, or a step of training by gradient descent with momentum."""
+    from cnndsl.compile import Objective, inference_graph, training_graph
+
+    if use == "inference":
+        return inference_graph(graph, rewrites)
+    return training_graph(graph, Objective(), rewrites)
+
+
 def prepared(graph: Graph, use: str) -> Graph:
     """A copy of an elaborated graph, made one for inference or for training, not yet optimised."""
     from cnndsl.passes.inference import for_inference
@@ -78,7 +87,7 @@ def prepared(graph: Graph, use: str) -> Graph:
     return graph
 
 
-def _chosen(use: str, passes: str | None, without: tuple[str, ...]) -> list[Rule]:
+def _chosen(use: str, passes: str | None, without: tuple[str, ...]) -> list[Rewrite]:
     """The rewrites that the options name."""
     from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
 
@@ -95,23 +104,16 @@ def costs(graph: Graph) -> dict[str, int]:
     """Kernels a run, multiply-adds and bytes an image, the arena of one image, parameters."""
     from cnndsl.backends import get_backend
     from cnndsl.graph import analysis
-    from cnndsl.graph.leaves import STATE, Input
     from cnndsl.runtime.lower import constant_nodes, lower
 
     constant = constant_nodes(graph)
-    running = [
-        node
-        for node in graph.nodes()
-        if node not in constant and not isinstance(graph.op(node), (Input, *STATE))
-    ]
-    moved = 0
-    for node in running:
-        moved += sum(v.type.nbytes for v in graph.operands(node)) + graph.types(node)[0].nbytes
+    running = [node for node in graph.nodes() if node not in constant]
+    program = lower(graph, get_backend("numpy"), 1)
     return {
-        "kernels": len(running),
+        "kernels": len(program.steps),
         "multiply_adds": sum(analysis.multiply_adds(graph, node) for node in running),
-        "bytes": moved,
-        "peak_bytes": lower(graph, get_backend("numpy"), 1).arena_bytes,
+        "bytes": sum(step.moved for step in program.steps),
+        "peak_bytes": program.arena_bytes,
         "parameters": analysis.parameters(graph),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import networkx
@@ -171,9 +172,22 @@ class Graph:
 
     def nodes(self) -> Iterator[Node]:
         """Every node, each after those it reads, otherwise in the order of their making."""
-        if all(source < node for source, node in self.net.edges()):
-            return iter(sorted(self.net))
-        return networkx.lexicographical_topological_sort(self.net)
+        before: dict[Node, dict[Node, Any]] = self.net._pred  # type: ignore[attr-defined]
+        after: dict[Node, dict[Node, Any]] = self.net._succ  # type: ignore[attr-defined]
+        if all(source < node for node, sources in before.items() for source in sources):
+            yield from sorted(before)
+            return
+        # Kahn's algorithm with a heap; networkx's takes five times as long.
+        missing = {node: len(sources) for node, sources in before.items()}
+        ready = [node for node, count in missing.items() if not count]
+        heapify(ready)
+        while ready:
+            node = heappop(ready)
+            yield node
+            for reader in after[node]:
+                missing[reader] -= 1
+                if not missing[reader]:
+                    heappush(ready, reader)
 
     def of(self, *kinds: type[Op]) -> list[Node]:
         """The nodes whose operation is one of the kinds, in topological order."""
@@ -196,7 +210,7 @@ class Graph:
                 self.outputs[name] = new
         self.heads = [Head(h.weight, new, h.name) if h.value == old else h for h in self.heads]
         for state, value in self.updates.items():
-            if value == old:
+            if value.node == old.node and value.output == old.output:
                 self.updates[state] = new
 
     def prune(self) -> None:
@@ -209,6 +223,16 @@ class Graph:
                 live.add(node)
                 waiting.extend(self.net.predecessors(node))
         self.net.remove_nodes_from([node for node in self.net if node not in live])
+
+    def discard(self, node: Node) -> None:
+        """Remove a node if nothing depends on it, and then what nothing else depends on."""
+        kept = {v.node for v in (*self.roots(), *self.inputs.values())} | set(self.updates)
+        waiting = [node]
+        while waiting:
+            node = waiting.pop()
+            if node in self.net and node not in kept and not self.net._succ[node]:  # type: ignore[attr-defined]
+                waiting += set(self.net.predecessors(node))
+                self.net.remove_node(node)
 
     def roots(self) -> Iterable[Value]:
         """The values that the graph is for."""

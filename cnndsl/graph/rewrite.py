@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +31,8 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A rewrite of one pattern: `replacement` gets what the pattern names and returns a value.
+class Rewrite(ABC):
+    """An equation between graphs, from left to right.
 
     Attributes:
         equation: what is equal to what, and when.
@@ -40,10 +41,20 @@ class Rule:
 
     name: str
     equation: str
-    pattern: Pattern
-    replacement: Callable[..., Value | Declined]
     fires_on: tuple[str, ...]
     leaves_alone: tuple[str, ...]
+
+    @abstractmethod
+    def apply(self, graph: Graph) -> Iterator[Event]:
+        """Rewrite every place where the left side stands; what fired, and what declined and why."""
+
+
+@dataclass(frozen=True)
+class Rule(Rewrite):
+    """A rewrite of one pattern: `replacement` gets what the pattern names and returns a value."""
+
+    pattern: Pattern
+    replacement: Callable[..., Value | Declined]
 
     def apply(self, graph: Graph) -> Iterator[Event]:
         for node in list(graph.nodes()):
@@ -58,8 +69,25 @@ class Rule:
                 yield Event(self.name, layer, span, result.reason)
                 continue
             graph.replace(Value(graph, node), result)
-            graph.prune()
+            graph.discard(node)
             yield Event(self.name, layer, span)
+
+
+#: What a sweep yields: a layer, and why it is left alone, or None if it is rewritten.
+Found = tuple[Value, Declined | None]
+
+
+@dataclass(frozen=True)
+class Sweep(Rewrite):
+    """A rewrite of any number of siblings: `function` looks through the graph by itself."""
+
+    function: Callable[[Graph], Iterator[Found]]
+
+    def apply(self, graph: Graph) -> Iterator[Event]:
+        for value, declined in self.function(graph):
+            reason = declined.reason if declined else None
+            yield Event(self.name, value.name, graph.span(value.node), reason)
+        graph.prune()
 
 
 def rule(
@@ -69,9 +97,20 @@ def rule(
 
     def decorate(function: Callable[..., Value | Declined]) -> Rule:
         equation = inspect.getdoc(function) or ""
-        return Rule(
-            function.__name__, equation, pattern, function, tuple(fires_on), tuple(leaves_alone)
-        )
+        examples = tuple(fires_on), tuple(leaves_alone)
+        return Rule(function.__name__, equation, *examples, pattern, function)
+
+    return decorate
+
+
+def sweep(
+    *, fires_on: Sequence[str], leaves_alone: Sequence[str]
+) -> Callable[[Callable[[Graph], Iterator[Found]]], Sweep]:
+    """Make a sweep of a function whose docstring is the equation."""
+
+    def decorate(function: Callable[[Graph], Iterator[Found]]) -> Sweep:
+        equation = inspect.getdoc(function) or ""
+        return Sweep(function.__name__, equation, tuple(fires_on), tuple(leaves_alone), function)
 
     return decorate
 
@@ -108,7 +147,7 @@ def only_reader(value: Value) -> bool:
     return len(graph.users(value)) == 1 and value not in set(graph.roots())
 
 
-def optimise(graph: Graph, rewrites: Sequence[Rule], most_rounds: int = 20) -> list[Event]:
+def optimise(graph: Graph, rewrites: Sequence[Rewrite], most_rounds: int = 20) -> list[Event]:
     """Apply rewrites in order, again and again until none fires.
 
     Returns what fired, and of what was declined what still stands in the end.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from cnndsl.graph.graph import Graph, Node, Value
-from cnndsl.graph.leaves import Buffer, Parameter
+from cnndsl.graph.leaves import Buffer, Parameter, Parts
 from cnndsl.passes.training import state
 
 
@@ -27,7 +27,7 @@ def add_updates(
         assert isinstance(leaf, Parameter)
         own = optimizer if leaf.decays or decay_all else replace(optimizer, weight_decay=0.0)
         moments = [
-            graph.add(Buffer(type), name=f"{parameter.name}.{role}")[0]
+            graph.add(Buffer(type, parts=_of(leaf.parts, role)), name=f"{parameter.name}.{role}")[0]
             for role, type in own.moments(parameter.type).items()
         ]
         extra = [state(graph, "step", "int64")] if own.needs_step else []
@@ -35,3 +35,8 @@ def add_updates(
         graph.updates[node] = results[0]
         for moment, result in zip(moments, results[1:], strict=True):
             graph.updates[moment.node] = result
+
+
+def _of(parts: Parts | None, role: str) -> Parts | None:
+    """The parts of a moment of a parameter with parts."""
+    return parts and replace(parts, names=tuple(f"{name}.{role}" for name in parts.names))

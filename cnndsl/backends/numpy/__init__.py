@@ -20,6 +20,7 @@ from cnndsl.backends.numpy import (
     merge,
     norm,
     optimizer,
+    parts,
     pool,
     shape,
 )
@@ -39,6 +40,7 @@ FAMILIES = (
     merge,
     norm,
     optimizer,
+    parts,
     pool,
     shape,
 )

@@ -1,0 +1,154 @@
+"""Several convolutions become one: those that read one value, its slices, or are added up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from cnndsl.graph.graph import Graph, Node, Value, apply
+from cnndsl.graph.rewrite import Declined, Found, only_reader, sweep
+from cnndsl.ops.conv import Conv
+from cnndsl.ops.merge import Add
+from cnndsl.ops.parts import Join
+from cnndsl.passes.slices import cut, runs, split
+
+
+def joined(values: Sequence[Value], axis: int) -> Value:
+    """Weights side by side."""
+    parts: list[Value] = []
+    for value in values:
+        inner = value.op == Join(axis) and only_reader(value)
+        parts += value.graph.operands(value.node) if inner else [value]
+    return apply(Join(axis), *parts, like=values[0])
+
+
+def _windows(graph: Graph, node: Node) -> tuple[object, ...]:
+    """What convolutions have in common that look at their inputs in one way."""
+    conv, (x, weight, *bias) = graph.op(node), graph.operands(node)
+    assert isinstance(conv, Conv)
+    window = (conv.kernel, conv.stride, conv.pads(x.type), conv.dilation)
+    return *window, weight.type.dtype, len(bias)
+
+
+def _addends(conv: Value) -> tuple[object, ...]:
+    """What convolutions of slices have in common whose sum is one convolution."""
+    return conv.op, _windows(conv.graph, conv.node)
+
+
+def _groups(conv: Value) -> tuple[object, ...]:
+    """What convolutions of slices have in common that are one convolution in groups."""
+    return *_addends(conv), conv.graph.operands(conv.node)[0].type.channels
+
+
+@sweep(
+    fires_on=(
+        "input 6x6x3 -> concat { | conv 4, 1x1 | conv 2, 1x1 -> relu | conv 3, 1x1 }",
+        "input 6x6x3 -> add { | conv 4, 3x3, /2, bias=false | conv 4, 3x3, /2, bias=false }",
+    ),
+    leaves_alone=(
+        "input 6x6x3 -> concat { | conv 4, 1x1 | conv 2, 3x3 }",
+        "input 6x6x3 -> concat { | conv 4, 1x1 | conv 2, 1x1, bias=false }",
+        "input 6x6x4 -> concat { | conv 4, 1x1, groups=2 | conv 4, 1x1, groups=2 }",
+    ),
+)
+def merge_siblings(graph: Graph) -> Iterator[Found]:
+    """conv(x, v), conv(x, w) = the slices of conv(x, v ∥ w), v beside w.
+
+    For convolutions of one value with equal kernel, stride and padding, in training too. An
+    inception module's three 1x1 convolutions become one, and x is read once.
+    """
+    siblings: dict[tuple[object, ...], list[Node]] = {}
+    for node in graph.of(Conv):
+        conv, x = graph.op(node), graph.operands(node)[0]
+        if isinstance(conv, Conv) and conv.groups == 1:
+            siblings.setdefault((x, *_windows(graph, node)), []).append(node)
+    for members in siblings.values():
+        if len(members) == 1:
+            continue
+        old = [Value(graph, node) for node in members]
+        operands = [graph.operands(node) for node in members]
+        conv = old[0].op
+        assert isinstance(conv, Conv)
+        weights = [joined(column, 0) for column in list(zip(*operands, strict=True))[1:]]
+        wide = replace(conv, filters=sum(v.type.channels for v in old))
+        split(apply(wide, operands[0][0], *weights, like=old[0]), old)
+        yield old[0], None
+
+
+@sweep(
+    fires_on=(
+        "input 6x6x3 -> conv 4, 1x1 as a -> concat {"
+        " | slice 0..2 -> conv 3, 3x3 | from a -> slice 2..4 -> conv 3, 3x3 }",
+    ),
+    leaves_alone=(
+        "input 6x6x3 -> conv 4, 1x1 as a -> concat {"
+        " | slice 0..1 -> conv 3, 3x3 | from a -> slice 1..4 -> conv 3, 3x3 }",
+        "input 6x6x3 -> conv 4, 1x1 as a -> concat {"
+        " | slice 0..2 -> conv 3, 3x3 | from a -> slice 2..4 -> conv 2, 3x3 }",
+    ),
+)
+def merge_groups(graph: Graph) -> Iterator[Found]:
+    """conv(x₁, w₁), …, conv(xₙ, wₙ) = the slices of one convolution of x in n groups.
+
+    x₁, …, xₙ being equal slices of x. In training too: a ResNeXt block drawn as 32 paths becomes
+    the grouped one. Source: Xie et al., Aggregated residual transformations, 2017, figure 3.
+    """
+    for x, part, old in runs(graph, (Conv,), _groups):
+        if _sum_of(graph, old) is not None:
+            yield x, Declined("the convolutions are only added up")
+            continue
+        conv = old[0].op
+        assert isinstance(conv, Conv)
+        columns = list(zip(*(graph.operands(v.node)[1:] for v in old), strict=True))
+        count = len(old)
+        grouped = replace(conv, filters=conv.filters * count, groups=conv.groups * count)
+        weights = (joined(column, 0) for column in columns)
+        split(apply(grouped, cut(x, part, old[0]), *weights, like=old[0]), old)
+        yield old[0], None
+
+
+@sweep(
+    fires_on=(
+        "input 6x6x3 -> conv 4, 1x1 as a -> add {"
+        " | slice 0..1 -> conv 5, 1x1 | from a -> slice 1..4 -> conv 5, 1x1 }",
+        "input 6x6x4 as a -> slice 2..4 -> conv 5, 3x3, /2 as b -> from a -> slice 0..2"
+        " -> conv 5, 3x3, /2 -> add { | identity | from b }",
+    ),
+    leaves_alone=(
+        "input 6x6x3 -> conv 4, 1x1 as a -> add {"
+        " | slice 0..2 -> conv 5, 1x1 | from a -> slice 1..4 -> conv 5, 1x1 }",
+        "input 6x6x3 -> conv 4, 1x1 as a -> add {"
+        " | slice 0..2 -> conv 5, 1x1 -> relu | from a -> slice 2..4 -> conv 5, 1x1 }",
+    ),
+)
+def merge_sums(graph: Graph) -> Iterator[Found]:
+    """conv(x₁, w₁) + … + conv(xₙ, wₙ) = conv(x, w₁ ∥ … ∥ wₙ), side by side in what they read.
+
+    x₁, …, xₙ being the slices of x. In training too: the sum of a ResNeXt block's paths is one
+    convolution.
+    """
+    for x, part, old in runs(graph, (Conv,), _addends):
+        conv, total = old[0].op, _sum_of(graph, old)
+        if total is None:
+            continue
+        assert isinstance(conv, Conv)
+        if conv.groups > 1:
+            yield x, Declined("the convolutions have groups")
+            continue
+        columns = list(zip(*(graph.operands(v.node)[1:] for v in old), strict=True))
+        weights = [joined(columns[0], 1), *(apply(Add(), *c, like=c[0]) for c in columns[1:])]
+        result = apply(conv, cut(x, part, old[0]), *weights, like=old[0])
+        others = [v for v in graph.operands(total) if v not in old]
+        if others:
+            result = apply(Add(), result, *others, like=Value(graph, total))
+        graph.replace(Value(graph, total), result)
+        yield old[0], None
+
+
+def _sum_of(graph: Graph, values: Sequence[Value]) -> Node | None:
+    """The one addition that alone reads all values."""
+    readers = {node for v in values for node, _ in graph.users(v)}
+    if len(readers) == 1 and all(only_reader(v) for v in values):
+        (node,) = readers
+        return node if isinstance(graph.op(node), Add) else None
+    return None
