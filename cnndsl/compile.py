@@ -14,7 +14,7 @@ from cnndsl.frontend.lint import lint
 from cnndsl.graph.autodiff import add_gradients
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.op import Op
-from cnndsl.graph.rewrite import Rewrite, optimise
+from cnndsl.graph.rewrite import Event, Rewrite, optimise
 from cnndsl.graph.types import Size
 from cnndsl.ops.loss import CrossEntropy
 from cnndsl.ops.optimizer import SGD
@@ -42,38 +42,56 @@ def compile_inference(
     graph: Graph, backend: Backend, batch: int, shared: Mapping[str, Slot] | None = None
 ) -> Program:
     """The program that computes "logits" from "image"; `shared` are states of another program."""
-    return lower(inference_graph(graph), backend, batch, shared)
+    return lower(inference_graph(graph, FOR_INFERENCE, backend.fusions), backend, batch, shared)
 
 
-def inference_graph(graph: Graph, rewrites: Sequence[Rewrite] = FOR_INFERENCE) -> Graph:
-    """The graph of a forward pass, optimised."""
+def inference_graph(
+    graph: Graph,
+    rewrites: Sequence[Rewrite] = FOR_INFERENCE,
+    fusions: Sequence[Rewrite] = (),
+    events: list[Event] | None = None,
+) -> Graph:
+    """The graph of a forward pass, optimised; `events` gets what rewrites did."""
     graph = graph.copy()
     for_inference(graph)
-    optimise(graph, rewrites)
+    happened = [*optimise(graph, rewrites), *optimise(graph, fusions)]
+    if events is not None:
+        events += happened
     return graph
 
 
 def compile_training(graph: Graph, objective: Objective, backend: Backend, batch: int) -> Program:
     """The program of one step: "image" and "labels" give "loss", "correct" and new states."""
-    return lower(training_graph(graph, objective), backend, batch)
+    graph = training_graph(graph, objective, FOR_TRAINING, backend.fusions)
+    return lower(graph, backend, batch)
 
 
 def training_graph(
-    graph: Graph, objective: Objective, rewrites: Sequence[Rewrite] = FOR_TRAINING
+    graph: Graph,
+    objective: Objective,
+    rewrites: Sequence[Rewrite] = FOR_TRAINING,
+    fusions: Sequence[Rewrite] = (),
+    events: list[Event] | None = None,
 ) -> Graph:
-    """The graph of one training step, optimised: loss, gradients, updates."""
+    """The graph of one training step, optimised: loss, gradients, updates.
+
+    `events` gets what rewrites did.
+    """
     graph = graph.copy()
     unused = freeze(graph, objective.frozen)
     if unused:
         raise error("E0704", f"`freeze`: no parameter is called {unused[0]}")
     for_training(graph)
-    optimise(graph, rewrites)
+    happened = optimise(graph, rewrites)
     join_states(graph)
     loss = add_loss(graph, objective.loss)
     gradients = add_gradients(graph, loss)
     add_updates(graph, gradients, objective.optimizer, objective.decay_all)
     graph.prune()
-    optimise(graph, rewrites)
+    happened += [e for e in optimise(graph, rewrites) if e.declined is None]
+    happened += optimise(graph, fusions)
+    if events is not None:
+        events += happened
     return graph
 
 

@@ -48,12 +48,12 @@ def command(
     Bytes are those that kernels read and write for one image, weights included; the peak is that of
     the planned arena.
     """
-    from cnndsl.graph.rewrite import optimise
 
     network = load_network(model, **options)
-    chosen = _chosen(use, passes, without)
-    before, after = (costs(whole(network.graph, use, rewrites)) for rewrites in ((), chosen))
-    events = optimise(prepared(network.graph, use), chosen)
+    rewrites, fusions = _chosen(use, passes, without)
+    before = costs(whole(network.graph, use, (), ()))
+    events: list[Event] = []
+    after = costs(whole(network.graph, use, rewrites, fusions, events))
     if form == "json":
         facts = {"before": before, "after": after, "rewrites": [_as_json(e) for e in events]}
         click.echo(json.dumps(facts, indent=2))
@@ -68,36 +68,37 @@ def command(
         click.echo(f"{label:16} {before[name]:>16,} {after[name]:>16,}   {ratio:.3f}")
 
 
-def whole(graph: Graph, use: str, rewrites: Sequence[Rewrite]) -> Graph:
+def whole(
+    graph: Graph,
+    use: str,
+    rewrites: Sequence[Rewrite],
+    fusions: Sequence[Rewrite],
+    events: list[Event] | None = None,
+) -> Graph:
     """What runs: a forward pass, or a step of training by gradient descent with momentum."""
     from cnndsl.compile import Objective, inference_graph, training_graph
 
     if use == "inference":
-        return inference_graph(graph, rewrites)
-    return training_graph(graph, Objective(), rewrites)
+        return inference_graph(graph, rewrites, fusions, events)
+    return training_graph(graph, Objective(), rewrites, fusions, events)
 
 
-def prepared(graph: Graph, use: str) -> Graph:
-    """A copy of an elaborated graph, made one for inference or for training, not yet optimised."""
-    from cnndsl.passes.inference import for_inference
-    from cnndsl.passes.training import for_training
-
-    graph = graph.copy()
-    (for_inference if use == "inference" else for_training)(graph)
-    return graph
-
-
-def _chosen(use: str, passes: str | None, without: tuple[str, ...]) -> list[Rewrite]:
-    """The rewrites that the options name."""
+def _chosen(
+    use: str, passes: str | None, without: tuple[str, ...]
+) -> tuple[list[Rewrite], list[Rewrite]]:
+    """The rewrites that the options name, and those among the engine's own."""
+    from cnndsl.backends import get_backend
     from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
 
-    known = {r.name: r for r in (FOR_INFERENCE if use == "inference" else FOR_TRAINING)}
-    wanted = [p.strip() for p in passes.split(",")] if passes is not None else list(known)
+    lists = (FOR_INFERENCE if use == "inference" else FOR_TRAINING, get_backend().fusions)
+    known = [rewrite.name for rewrites in lists for rewrite in rewrites]
+    wanted = [p.strip() for p in passes.split(",")] if passes is not None else known
     for name in (*wanted, *without):
         if name not in known:
             hint = did_you_mean(name, known) or f"there is {', '.join(known)}"
             raise click.UsageError(f"no rewrite for {use} is called '{name}'; {hint}")
-    return [rewrite for name, rewrite in known.items() if name in wanted and name not in without]
+    chosen = [[r for r in rs if r.name in wanted and r.name not in without] for rs in lists]
+    return chosen[0], chosen[1]
 
 
 def costs(graph: Graph) -> dict[str, int]:

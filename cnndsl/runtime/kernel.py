@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cnndsl.graph.op import Op
+from cnndsl.graph.rewrite import Rewrite
 from cnndsl.graph.types import Type
 
 #: The layout of a value that is not in one piece: its neighbours along the last axis are.
@@ -33,9 +34,13 @@ class Kernel:
 
 
 class Backend(Protocol):
-    """An engine: its name, whether it is to be had, its arrays and its kernels."""
+    """An engine: its name, whether it is to be had, its arrays and its kernels.
+
+    `fusions` are the rewrites that it asks for: those that make several of its kernels one.
+    """
 
     name: str
+    fusions: tuple[Rewrite, ...]
 
     def unavailable(self) -> str | None:
         """Why this engine cannot run here, in words; None if it can."""

@@ -15,6 +15,7 @@ from cnndsl.backends.numpy import (
     dense,
     derived,
     dropout,
+    epilogue,
     leaves,
     loss,
     merge,
@@ -26,6 +27,7 @@ from cnndsl.backends.numpy import (
 )
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
+from cnndsl.passes.epilogues import EPILOGUES
 from cnndsl.runtime.kernel import Builder, Kernel, MissingKernel
 from cnndsl.runtime.memory import ALIGNMENT
 
@@ -35,6 +37,7 @@ FAMILIES = (
     dense,
     derived,
     dropout,
+    epilogue,
     leaves,
     loss,
     merge,
@@ -59,6 +62,7 @@ class Engine:
     """Arrays are `numpy.ndarray` views of one aligned buffer."""
 
     name = "numpy"
+    fusions = EPILOGUES
 
     def unavailable(self) -> str | None:
         return None

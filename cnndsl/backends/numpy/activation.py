@@ -245,17 +245,21 @@ GRADIENTS: dict[type[Op], Backward] = {
     HardSigmoid: _hardsigmoid_gradient,
 }
 
+FORWARD: dict[type[Op], Forward] = {
+    Relu: _relu,
+    Relu6: _relu6,
+    LeakyRelu: _leaky_relu,
+    Elu: _elu,
+    Sigmoid: _sigmoid,
+    Tanh: _tanh,
+    Silu: _silu,
+    Gelu: _gelu,
+    HardSwish: _hardswish,
+    HardSigmoid: _hardsigmoid,
+}
+
 KERNELS: Builders = {
-    Relu: activation(_relu),
-    Relu6: activation(_relu6),
-    LeakyRelu: activation(_leaky_relu),
-    Elu: activation(_elu),
-    Sigmoid: activation(_sigmoid),
-    Tanh: activation(_tanh),
-    Silu: activation(_silu),
-    Gelu: activation(_gelu),
-    HardSwish: activation(_hardswish),
-    HardSigmoid: activation(_hardsigmoid),
+    **{kind: activation(function) for kind, function in FORWARD.items()},
     ActivationGradient: activation_gradient,
     Softmax: softmax,
     SoftmaxGradient: softmax_gradient,

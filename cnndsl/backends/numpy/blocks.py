@@ -42,7 +42,8 @@ class Blocks:
     def parts(self, scratch: tuple[Array, ...], *arrays: Array) -> Iterator[tuple[Array, ...]]:
         """The flat part of each array in every block, and the temporaries if there is scratch.
 
-        Where an array is strided, parts and temporaries are matrices of rows of channels.
+        The arrays may be a part of the value: some whole rows of it. Where an array is strided,
+        parts and temporaries are matrices of rows of channels.
         """
         size = self.size
         spare: list[Array] = []
@@ -53,8 +54,9 @@ class Blocks:
             yield from self._rows(spare, *arrays)
             return
         flat = [array.reshape(-1) for array in arrays]
-        for start in range(0, self.count, size):
-            length = min(size, self.count - start)
+        count = flat[0].size
+        for start in range(0, count, size):
+            length = min(size, count - start)
             yield (*(a[start : start + length] for a in flat), *(t[:length] for t in spare))
 
     def _rows(self, spare: list[Array], *arrays: Array) -> Iterator[tuple[Array, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from cnndsl.backends.numpy import depthwise
 from cnndsl.backends.numpy.channels import Channels
+from cnndsl.backends.numpy.finish import Finish
 from cnndsl.graph.types import ITEM_BYTES, Type
 from cnndsl.ops.conv import BiasGradient, Conv, ConvInputGradient, ConvWeightGradient
 from cnndsl.ops.geometry import Pads, dilated
@@ -163,41 +164,45 @@ def _group_matrix(weight: Array, groups: int) -> Array:
     return grouped.transpose(0, 3, 4, 2, 1).reshape(groups, -1, filters // groups)
 
 
-def _correlate(geometry: Geometry, x: Array, matrix: Array, y: Array, scratch: Array) -> None:
-    """Every window of x times the matrix."""
+def _product(geometry: Geometry, weight: Array, scratch: Array) -> Callable[[Array, Array], None]:
+    """A function of some images and their results: every window times the weight."""
+    groups = geometry.conv.groups
     padded, windows = geometry.split(scratch)
-    for part in geometry.chunks():
-        unfolded = geometry.unfold(x[part], padded, windows)
-        target = y[part].reshape(-1, matrix.shape[1])
-        np.matmul(unfolded.reshape(len(unfolded), -1), matrix, out=target)
+    matrix = _matrix(weight) if groups == 1 else _group_matrix(weight, groups)
+
+    def multiply(x: Array, y: Array) -> None:
+        if geometry.pointwise and groups == 1:
+            np.matmul(x.reshape(-1, x.shape[-1]), matrix, out=y.reshape(-1, y.shape[-1]))
+            return
+        unfolded = geometry.unfold(x, padded, windows)
+        if groups == 1:
+            target = y.reshape(-1, y.shape[-1])
+            np.matmul(unfolded.reshape(len(unfolded), -1), matrix, out=target)
+        else:
+            grouped = _per_group(unfolded, groups)
+            y[...] = np.matmul(grouped, matrix).transpose(1, 0, 2).reshape(y.shape)
+
+    return multiply
 
 
-def conv(op: Conv, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+def conv(
+    op: Conv, inputs: tuple[Type, ...], outputs: tuple[Type, ...], finish: Finish | None = None
+) -> Kernel:
+    finish = finish or Finish(outputs[0])
     if op.is_depthwise(inputs[0]):
-        return depthwise.depthwise(op, inputs, outputs)
+        return depthwise.depthwise(op, inputs, outputs, finish)
     geometry = Geometry.of(op, inputs[0], outputs[0])
-    channels = Channels.of(outputs[0])
 
     def run(x: Array, weight: Array, *rest: Array) -> None:
-        bias = rest[0] if len(inputs) == 3 else None
-        y, scratch = rest[len(inputs) - 2], rest[-1]
-        padded, windows = geometry.split(scratch)
-        filters = y.shape[-1]
-        if geometry.pointwise and op.groups == 1:
-            np.matmul(x.reshape(-1, x.shape[-1]), _matrix(weight), out=y.reshape(-1, filters))
-        elif op.groups == 1:
-            _correlate(geometry, x, _matrix(weight), y, scratch)
-        else:
-            matrix = _group_matrix(weight, op.groups)
-            for part in geometry.chunks():
-                grouped = _per_group(geometry.unfold(x[part], padded, windows), op.groups)
-                y[part] = np.matmul(grouped, matrix).transpose(1, 0, 2).reshape(y[part].shape)
-        if bias is not None:
-            along = channels.along(bias)
-            for (rows,) in channels.parts((), y):
-                np.add(rows, along, out=rows)
+        *more, y, scratch = rest
+        bias = finish.along(more[0]) if len(inputs) == 3 else None
+        addend = more[-1] if finish.adds else None
+        multiply = _product(geometry, weight, scratch)
+        for part in geometry.chunks():
+            multiply(x[part], y[part])
+            finish(y[part], bias, None if addend is None else addend[part], scratch)
 
-    return Kernel(run, workspace=geometry.workspace)
+    return Kernel(run, workspace=geometry.workspace + finish.workspace)
 
 
 def conv_input_gradient(
@@ -251,7 +256,9 @@ def _reverse(geometry: Geometry) -> Kernel:
 
     def run(weight: Array, dy: Array, dx: Array, scratch: Array) -> None:
         turned = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
-        _correlate(geometry, dy, _matrix(turned), dx, scratch)
+        multiply = _product(geometry, turned, scratch)
+        for part in geometry.chunks():
+            multiply(dy[part], dx[part])
 
     return Kernel(run, workspace=geometry.workspace)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cnndsl.backends.numpy.finish import Finish
 from cnndsl.graph.types import Type
 from cnndsl.ops.dense import (
     FullyConnected,
@@ -30,15 +31,21 @@ def unflatten(flat: Array, x: Array) -> None:
 
 
 def fully_connected(
-    op: FullyConnected, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
+    op: FullyConnected,
+    inputs: tuple[Type, ...],
+    outputs: tuple[Type, ...],
+    finish: Finish | None = None,
 ) -> Kernel:
-    def run(x: Array, weight: Array, *rest: Array) -> None:
-        y = rest[-1]
-        np.matmul(flattened(x), weight.T, out=y)
-        if len(rest) == 2:
-            np.add(y, rest[0], out=y)
+    finish = finish or Finish(outputs[0])
 
-    return Kernel(run)
+    def run(x: Array, weight: Array, *rest: Array) -> None:
+        more = rest[: len(inputs) - 2 + finish.adds]
+        y, scratch = rest[len(more)], rest[-1]
+        np.matmul(flattened(x), weight.T, out=y)
+        bias = finish.along(more[0]) if len(inputs) == 3 else None
+        finish(y, bias, more[-1] if finish.adds else None, scratch)
+
+    return Kernel(run, workspace=finish.workspace)
 
 
 def input_gradient(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnndsl.backends.numpy.blocks import BLOCK_BYTES
+from cnndsl.backends.numpy.finish import Finish
 from cnndsl.graph.types import ITEM_BYTES, Type
 from cnndsl.ops.conv import Conv, ConvInputGradient, ConvWeightGradient
 from cnndsl.ops.geometry import Pads
@@ -131,11 +132,15 @@ class Bands:
         return np.tile(by_tap, self.y[2]) if self.flat else by_tap.copy()
 
 
-def depthwise(op: Conv, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+def depthwise(
+    op: Conv, inputs: tuple[Type, ...], outputs: tuple[Type, ...], finish: Finish
+) -> Kernel:
     bands = Bands.of(op, inputs[0], outputs[0])
 
     def run(x: Array, weight: Array, *rest: Array) -> None:
-        *bias, y, scratch = rest
+        *more, y, scratch = rest
+        bias = finish.along(more[0]) if len(inputs) == 3 else None
+        addend = more[-1] if finish.adds else None
         padded, spare = bands.split(scratch)
         factors = bands.factors(weight)
         for part in bands.parts():
@@ -148,11 +153,10 @@ def depthwise(op: Conv, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> 
                     np.multiply(bands.read(source, band, row, column), factors[tap], out=into)
                     if tap:
                         np.add(target, product, out=target)
-                if bias:
-                    values = target.reshape(-1, bands.filters)
-                    np.add(values, bias[0], out=values)
+                more_there = None if addend is None else addend[part, band]
+                finish(y[part, band], bias, more_there, scratch)
 
-    return Kernel(run, workspace=bands.workspace)
+    return Kernel(run, workspace=bands.workspace + finish.workspace)
 
 
 def input_gradient(

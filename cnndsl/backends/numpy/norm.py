@@ -7,6 +7,7 @@ import numpy as np
 from cnndsl.backends.numpy import image_norm
 from cnndsl.backends.numpy.blocks import Blocks
 from cnndsl.backends.numpy.channels import Channels
+from cnndsl.backends.numpy.finish import Finish
 from cnndsl.graph.types import Type
 from cnndsl.ops.norm import (
     BatchNorm,
@@ -23,22 +24,40 @@ from cnndsl.ops.norm import (
 from cnndsl.runtime.kernel import Array, Builders, Kernel
 
 
-def batch_norm(op: BatchNorm, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+def batch_norm(
+    op: BatchNorm, inputs: tuple[Type, ...], outputs: tuple[Type, ...], finish: Finish | None = None
+) -> Kernel:
+    finish = finish or Finish(outputs[0])
     rows = Channels.of(inputs[0], outputs[0])
 
-    def run(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, y: Array) -> None:
-        _normalise(rows, x, mean, gamma / np.sqrt(variance + op.epsilon), beta, y)
+    def run(*arrays: Array) -> None:
+        x, gamma, beta, mean, variance, *rest = arrays
+        addend = rest[0] if finish.adds else None
+        scale = gamma / np.sqrt(variance + op.epsilon)
+        _normalise(rows, x, mean, scale, beta, rest[finish.adds], finish, addend, rest[-1])
 
-    return Kernel(run, may_alias=((0, 0),))
+    return Kernel(run, may_alias=((0, 0),), workspace=finish.workspace)
 
 
-def _normalise(rows: Channels, x: Array, mean: Array, scale: Array, shift: Array, y: Array) -> None:
-    """`(x − mean) · scale + shift`; y may be x."""
+def _normalise(
+    rows: Channels,
+    x: Array,
+    mean: Array,
+    scale: Array,
+    shift: Array,
+    y: Array,
+    finish: Finish,
+    addend: Array | None,
+    scratch: Array,
+) -> None:
+    """`(x − mean) · scale + shift`, finished; y may be x."""
     mean, scale, shift = (rows.along(a) for a in (mean, scale, shift))
-    for source, target in rows.parts((), x, y):
+    for part in rows.parts((), x, y, *([] if addend is None else [addend])):
+        source, target, *more = part
         np.subtract(source, mean, out=target)
         np.multiply(target, scale, out=target)
         np.add(target, shift, out=target)
+        finish(target, None, more[0] if more else None, scratch)
 
 
 def batch_norm_input_gradient(
@@ -83,13 +102,18 @@ def _sums(
 
 
 def batch_norm_training(
-    op: BatchNormTraining, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
+    op: BatchNormTraining,
+    inputs: tuple[Type, ...],
+    outputs: tuple[Type, ...],
+    finish: Finish | None = None,
 ) -> Kernel:
+    finish = finish or Finish(outputs[0])
     rows = Channels.of(inputs[0], outputs[0], temporaries=1)
     count = rows.positions
 
-    def run(x: Array, gamma: Array, beta: Array, y: Array, *rest: Array) -> None:
-        mean, inverse, unbiased, *scratch = rest
+    def run(x: Array, gamma: Array, beta: Array, *rest: Array) -> None:
+        addend = rest[0] if finish.adds else None
+        y, mean, inverse, unbiased, *scratch = rest[finish.adds :]
         sums = rows.sums()
         for source, _ in rows.parts(tuple(scratch), x):
             rows.add(sums, source)
@@ -109,9 +133,10 @@ def batch_norm_training(
         if unbiased is not None:
             unbiased[...] = variance * (count / max(1, count - 1))
         if y is not None:
-            _normalise(rows, x, centre, gamma * deviation, beta, y)
+            scale = gamma * deviation
+            _normalise(rows, x, centre, scale, beta, y, finish, addend, scratch[0])
 
-    return Kernel(run, may_alias=((0, 0),), workspace=rows.workspace)
+    return Kernel(run, may_alias=((0, 0),), workspace=rows.workspace + finish.workspace)
 
 
 def batch_norm_training_gradient(

@@ -1,0 +1,32 @@
+"""Kernels of operations with an epilogue: those of the operations, with what they finish by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cnndsl.backends.numpy import conv, dense, norm
+from cnndsl.backends.numpy.finish import Finish
+from cnndsl.graph.op import Op
+from cnndsl.graph.types import Type
+from cnndsl.ops.conv import Conv
+from cnndsl.ops.dense import FullyConnected
+from cnndsl.ops.epilogue import Epilogue
+from cnndsl.ops.norm import BatchNorm, BatchNormTraining
+from cnndsl.runtime.kernel import STRIDED, Builders, Kernel
+
+FIRST: dict[type[Op], Callable[..., Kernel]] = {
+    Conv: conv.conv,
+    FullyConnected: dense.fully_connected,
+    BatchNorm: norm.batch_norm,
+    BatchNormTraining: norm.batch_norm_training,
+}
+
+
+def epilogue(op: Epilogue, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+    strided = any(t.layout == STRIDED for t in inputs)
+    finish = Finish(outputs[0], op.adds, op.activation, strided)
+    builder = FIRST[type(op.first)]
+    return builder(op.first, tuple(op.of_first(inputs)), outputs, finish)
+
+
+KERNELS: Builders = {Epilogue: epilogue}

@@ -1,0 +1,49 @@
+"""An operation and what is done to its result at once, while it is at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnndsl.graph.op import Mismatch, Op, op
+from cnndsl.graph.types import Type
+from cnndsl.ops.activation import Activation
+
+
+@op("epilogue", registry=None)
+class Epilogue(Op):
+    """`activation(first(…) + addend)`: a convolution, fc or norm, an addition and an activation.
+
+    Inputs: those of `first`, and the addend if it `adds`. Results: those of `first`, the first one
+    changed. It stands in graphs whose gradients are there already.
+    """
+
+    first: Op
+    adds: bool = False
+    activation: Activation | None = None
+    differentiable = False
+
+    def infer(self, *inputs: Type) -> Type | tuple[Type, ...]:
+        results = self.first.infer(*self.of_first(inputs))
+        y = results if isinstance(results, Type) else results[0]
+        if self.adds and inputs[-1].shape != y.shape:
+            raise Mismatch(f"{inputs[-1]} cannot be added to {y}")
+        return results
+
+    def of_first(self, inputs: Sequence[Type]) -> Sequence[Type]:
+        """The inputs without the addend."""
+        return inputs[: len(inputs) - self.adds]
+
+    def multiply_adds(self, outputs: Sequence[Type], *inputs: Type) -> int:
+        return self.first.multiply_adds(outputs, *self.of_first(inputs))
+
+    def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
+        count = self.first.flops(outputs, *self.of_first(inputs))
+        if self.activation is not None:
+            count += self.activation.flops(outputs, *outputs)
+        return count + self.adds * outputs[0].elements
+
+    def spell(self, *inputs: Type) -> str:
+        words = [self.first.spell(*self.of_first(inputs))]
+        words += ["add"] * self.adds
+        words += [self.activation.spell()] if self.activation is not None else []
+        return " + ".join(words)
