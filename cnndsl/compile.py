@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cnndsl.diagnostics import CnndslError, Diagnostic, Source, error
+from cnndsl.diagnostics import CnndslError, Diagnostic, Source, error, register
 from cnndsl.frontend.elaborate import Limits, Network, elaborate
 from cnndsl.frontend.expect import check_expectations
 from cnndsl.frontend.library import Module, load_file, load_text
@@ -26,16 +26,23 @@ from cnndsl.passes.updates import add_updates
 from cnndsl.runtime.kernel import Backend
 from cnndsl.runtime.lower import lower
 from cnndsl.runtime.program import Program, Slot
+from cnndsl.runtime.recompute import recompute
+
+register({"C0301": "a memory budget that training cannot keep"})
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What training does to a graph: the loss, the optimiser, and what it leaves alone."""
+    """What training does to a graph: the loss, the optimiser, and what it leaves alone.
+
+    `memory` is how many bytes a step's values may take: what would take more is recomputed.
+    """
 
     loss: Op = field(default_factory=CrossEntropy)
     optimizer: Op = field(default_factory=lambda: SGD(momentum=0.9))
     decay_all: bool = False
     frozen: tuple[str, ...] = ()
+    memory: int | None = None
 
 
 def compile_inference(
@@ -61,8 +68,21 @@ def inference_graph(
 
 
 def compile_training(graph: Graph, objective: Objective, backend: Backend, batch: int) -> Program:
-    """The program of one step: "image" and "labels" give "loss", "correct" and new states."""
+    """The program of one step: "image" and "labels" give "loss", "correct" and new states.
+
+    Raises:
+        CnndslError: not even by recomputation does a step keep to the objective's memory.
+    """
     graph = training_graph(graph, objective, FOR_TRAINING, backend.fusions)
+    if objective.memory is not None:
+        needed = recompute(graph, backend, batch, objective.memory)
+        if needed > objective.memory:
+            raise error(
+                "C0301",
+                f"a training step of {batch} images takes {needed / 1e6:,.1f} MB at least, "
+                f"and may take {objective.memory / 1e6:,.1f} MB",
+                help="a smaller `--batch`, or more `--memory`",
+            )
     return lower(graph, backend, batch)
 
 

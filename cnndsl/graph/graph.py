@@ -68,9 +68,9 @@ class Head:
 class Graph:
     """A directed acyclic graph of operations.
 
-    A node holds `op`, `types` (of its results), `name` (a stable path), `span` and `calls`. An
-    edge's key is the input slot; its attribute `output` says which result it carries. Arrays live
-    outside.
+    A node holds `op`, `types` (of its results), `name` (a stable path), `span`, `calls` and its
+    place in the `order` of execution, as far as what it reads allows. An edge's key is the input
+    slot; its attribute `output` says which result it carries. Arrays live outside.
 
     Attributes:
         inputs: the data that enters, by name.
@@ -109,7 +109,7 @@ class Graph:
             types = (inferred,) if isinstance(inferred, Type) else tuple(inferred)
         node = self._next
         self._next += 1
-        self.net.add_node(node, op=op, types=types, name=name, span=span, calls=calls)
+        self.net.add_node(node, op=op, types=types, name=name, span=span, calls=calls, order=node)
         for slot, value in enumerate(inputs):
             self.net.add_edge(value.node, node, key=slot, output=value.output)
         return tuple(Value(self, node, i) for i in range(len(types)))
@@ -171,23 +171,20 @@ class Graph:
         )
 
     def nodes(self) -> Iterator[Node]:
-        """Every node, each after those it reads, otherwise in the order of their making."""
+        """Every node, each after those it reads, otherwise in the order of their making.
+
+        What stands for another node by `replace` takes its place in that order, and what is made
+        for a node alone comes just before it.
+        """
         before: dict[Node, dict[Node, Any]] = self.net._pred  # type: ignore[attr-defined]
         after: dict[Node, dict[Node, Any]] = self.net._succ  # type: ignore[attr-defined]
-        if all(source < node for node, sources in before.items() for source in sources):
-            yield from sorted(before)
+        order = {node: (data["order"], node) for node, data in self.net.nodes.items()}
+        if all(order[source] < order[node] for node in before for source in before[node]):
+            yield from sorted(before, key=order.__getitem__)
             return
-        # Kahn's algorithm with a heap; networkx's takes five times as long.
-        missing = {node: len(sources) for node, sources in before.items()}
-        ready = [node for node, count in missing.items() if not count]
-        heapify(ready)
-        while ready:
-            node = heappop(ready)
-            yield node
-            for reader in after[node]:
-                missing[reader] -= 1
-                if not missing[reader]:
-                    heappush(ready, reader)
+        for node in reversed(list(_kahn(before, after, order))):
+            order[node] = min((order[node], *(order[reader] for reader in after[node])))
+        yield from _kahn(before, after, order)
 
     def of(self, *kinds: type[Op]) -> list[Node]:
         """The nodes whose operation is one of the kinds, in topological order."""
@@ -200,6 +197,8 @@ class Graph:
 
     def replace(self, old: Value, new: Value) -> None:
         """Let every reader of `old` read `new`, outputs, heads and updates included."""
+        there, here = self.net.nodes[old.node], self.net.nodes[new.node]
+        here["order"] = min(here["order"], there["order"])
         for node, slot in self.users(old):
             if node == new.node:
                 continue
@@ -255,3 +254,24 @@ class Graph:
 def apply(op: Op, *inputs: Value, like: Value) -> Value:
     """Apply an operation in the graph of `like`, with its name and place; the first result."""
     return like.graph.apply(op, *inputs, like=like)
+
+
+def _kahn(
+    before: dict[Node, dict[Node, Any]],
+    after: dict[Node, dict[Node, Any]],
+    order: dict[Node, tuple[int, int]],
+) -> Iterator[Node]:
+    """The nodes in a topological order, the first in `order` of those that can be next.
+
+    Source: Kahn, Topological sorting of large networks, 1962.
+    """
+    missing = {node: len(sources) for node, sources in before.items()}
+    ready = [(order[node], node) for node, count in missing.items() if not count]
+    heapify(ready)
+    while ready:
+        _, node = heappop(ready)
+        yield node
+        for reader in after[node]:
+            missing[reader] -= 1
+            if not missing[reader]:
+                heappush(ready, (order[reader], reader))

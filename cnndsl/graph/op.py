@@ -167,6 +167,12 @@ class Op:
         """Floating-point operations an image; one an output element unless said otherwise."""
         return 2 * self.multiply_adds(outputs, *inputs) or outputs[0].elements
 
+    def again(
+        self, inputs: Sequence[Value], outputs: Sequence[Value]
+    ) -> tuple[Op, Sequence[Value]]:
+        """What computes the results of images once more, results of the batch being at hand."""
+        return self, inputs
+
     def view(self, x: Type) -> Index | None:
         """The part of its operand that the result is, of an operation that computes nothing."""
         return None

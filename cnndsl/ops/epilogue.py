@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from cnndsl.graph.graph import Value
 from cnndsl.graph.op import Mismatch, Op, op
 from cnndsl.graph.types import Type
 from cnndsl.ops.activation import Activation
@@ -32,6 +34,12 @@ class Epilogue(Op):
     def of_first(self, inputs: Sequence[Type]) -> Sequence[Type]:
         """The inputs without the addend."""
         return inputs[: len(inputs) - self.adds]
+
+    def again(
+        self, inputs: Sequence[Value], outputs: Sequence[Value]
+    ) -> tuple[Op, Sequence[Value]]:
+        first, operands = self.first.again(inputs[: len(inputs) - self.adds], outputs)
+        return replace(self, first=first), (*operands, *inputs[len(inputs) - self.adds :])
 
     def multiply_adds(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return self.first.multiply_adds(outputs, *self.of_first(inputs))

@@ -129,8 +129,29 @@ class BatchNormTraining(Op):
         first = apply(BatchNormTrainingGradient(), x, gamma, mean, inverse, dy, like=x)
         return [Value(first.graph, first.node, slot) for slot in range(3)]
 
+    def again(
+        self, inputs: Sequence[Value], outputs: Sequence[Value]
+    ) -> tuple[Op, Sequence[Value]]:
+        return BatchNormAgain(), (*inputs, *outputs[1:3])
+
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return 7 * outputs[0].elements
+
+
+@op("bn_again", registry=None)
+class BatchNormAgain(Op):
+    """`gamma · (x − mean) · inverse + beta`: batch normalisation by statistics that are known.
+
+    Inputs: x, gamma, beta, mean, inverse deviation.
+    """
+
+    differentiable = False
+
+    def infer(self, x: Type, gamma: Type, beta: Type, mean: Type, inverse: Type) -> Type:
+        return x
+
+    def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
+        return 2 * outputs[0].elements
 
 
 @op("bn_training_gradient", registry=None)

@@ -135,6 +135,11 @@ def lower(
     )
 
 
+def planned_bytes(graph: Graph, backend: Backend, batch: int) -> int:
+    """The bytes that a program's arena will have, without allocating any."""
+    return _drafted(graph, backend, batch).arena_bytes
+
+
 def _states(graph: Graph, slot: Callable[[Value], Slot]) -> dict[str, Slot]:
     """Every state by its name; of a state with parts, each part by its own."""
     states: dict[str, Slot] = {}

@@ -258,6 +258,9 @@ FORWARD: dict[type[Op], Forward] = {
     HardSigmoid: _hardsigmoid,
 }
 
+#: Those that need no temporaries to work in place.
+DIRECT = (Relu, Relu6, Sigmoid, Tanh, HardSigmoid)
+
 KERNELS: Builders = {
     **{kind: activation(function) for kind, function in FORWARD.items()},
     ActivationGradient: activation_gradient,

@@ -11,13 +11,14 @@ from cnndsl.graph.types import Type
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.dense import FullyConnected
 from cnndsl.ops.epilogue import Epilogue
-from cnndsl.ops.norm import BatchNorm, BatchNormTraining
+from cnndsl.ops.norm import BatchNorm, BatchNormAgain, BatchNormTraining
 from cnndsl.runtime.kernel import STRIDED, Builders, Kernel
 
 FIRST: dict[type[Op], Callable[..., Kernel]] = {
     Conv: conv.conv,
     FullyConnected: dense.fully_connected,
     BatchNorm: norm.batch_norm,
+    BatchNormAgain: norm.batch_norm_again,
     BatchNormTraining: norm.batch_norm_training,
 }
 

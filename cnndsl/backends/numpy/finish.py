@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cnndsl.backends.numpy.activation import FORWARD
+from cnndsl.backends.numpy.activation import DIRECT, FORWARD
 from cnndsl.backends.numpy.blocks import Blocks
 from cnndsl.backends.numpy.channels import LONG_ROW
 from cnndsl.graph.types import Type
@@ -32,7 +32,8 @@ class Finish:
         channels = self.y.channels
         most = 1 if self.strided or self.y.layout == STRIDED else max(1, LONG_ROW // channels)
         repeat = next(n for n in range(min(width, most), 0, -1) if width % n == 0)
-        temporaries = 0 if self.activation is None else 2
+        direct = self.activation is None or isinstance(self.activation, DIRECT)
+        temporaries = 0 if direct else 2
         blocks = Blocks.of(self.y, temporaries, row=repeat * channels)
         object.__setattr__(self, "blocks", blocks)
 
@@ -58,4 +59,5 @@ class Finish:
                 np.add(part[0], part[1], out=part[0])
             if self.activation is not None:
                 function = FORWARD[type(self.activation)]
-                function(self.activation, part[0], part[0], *part[-2:])
+                temporaries = part[-2:] if self.blocks.temporaries else (part[0], part[0])
+                function(self.activation, part[0], part[0], *temporaries)

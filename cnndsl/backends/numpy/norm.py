@@ -11,6 +11,7 @@ from cnndsl.backends.numpy.finish import Finish
 from cnndsl.graph.types import Type
 from cnndsl.ops.norm import (
     BatchNorm,
+    BatchNormAgain,
     BatchNormInputGradient,
     BatchNormScaleGradient,
     BatchNormTraining,
@@ -125,7 +126,7 @@ def batch_norm_training(
             np.square(spare, out=spare)
             rows.add(squares, spare)
         variance = rows.total(squares) / count
-        deviation = 1 / np.sqrt(variance + op.epsilon)
+        deviation = (1 / np.sqrt(variance + op.epsilon)).astype(x.dtype)
         if mean is not None:
             mean[...] = centre
         if inverse is not None:
@@ -137,6 +138,24 @@ def batch_norm_training(
             _normalise(rows, x, centre, scale, beta, y, finish, addend, scratch[0])
 
     return Kernel(run, may_alias=((0, 0),), workspace=rows.workspace + finish.workspace)
+
+
+def batch_norm_again(
+    op: BatchNormAgain,
+    inputs: tuple[Type, ...],
+    outputs: tuple[Type, ...],
+    finish: Finish | None = None,
+) -> Kernel:
+    finish = finish or Finish(outputs[0])
+    rows = Channels.of(inputs[0], outputs[0])
+
+    def run(*arrays: Array) -> None:
+        x, gamma, beta, mean, inverse, *rest = arrays
+        addend = rest[0] if finish.adds else None
+        scale = gamma * inverse
+        _normalise(rows, x, mean, scale, beta, rest[finish.adds], finish, addend, rest[-1])
+
+    return Kernel(run, may_alias=((0, 0),), workspace=finish.workspace)
 
 
 def batch_norm_training_gradient(
@@ -275,6 +294,7 @@ KERNELS: Builders = {
     BatchNorm: batch_norm,
     BatchNormInputGradient: batch_norm_input_gradient,
     BatchNormScaleGradient: batch_norm_scale_gradient,
+    BatchNormAgain: batch_norm_again,
     BatchNormTraining: batch_norm_training,
     BatchNormTrainingGradient: batch_norm_training_gradient,
     RunningAverage: running_average,
