@@ -75,15 +75,24 @@ def compile_training(graph: Graph, objective: Objective, backend: Backend, batch
     """
     graph = training_graph(graph, objective, FOR_TRAINING, backend.fusions)
     if objective.memory is not None:
-        needed = recompute(graph, backend, batch, objective.memory)
-        if needed > objective.memory:
-            raise error(
-                "C0301",
-                f"a training step of {batch} images takes {needed / 1e6:,.1f} MB at least, "
-                f"and may take {objective.memory / 1e6:,.1f} MB",
-                help="a smaller `--batch`, or more `--memory`",
-            )
+        keep_to(graph, backend, batch, objective.memory)
     return lower(graph, backend, batch)
+
+
+def keep_to(graph: Graph, backend: Backend, batch: int, memory: int) -> None:
+    """Recompute in a training step what makes it take more than so many bytes.
+
+    Raises:
+        CnndslError: it takes more even so.
+    """
+    needed = recompute(graph, backend, batch, memory)
+    if needed > memory:
+        raise error(
+            "C0301",
+            f"a training step of {batch} images takes {needed / 1e6:,.3f} MB at least, "
+            f"and may take {memory / 1e6:,.3f} MB",
+            help="a smaller `--batch`, or more `--memory`",
+        )
 
 
 def training_graph(

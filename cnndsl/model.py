@@ -80,11 +80,14 @@ class Model:
         batch: int | None = None,
         learning_rate: float | None = None,
         seed: int | None = None,
+        memory: int | None = None,
         backend: str | None = None,
         resume: bool = False,
         data_dir: Path | None = None,
     ) -> Result:
         """Train on a data set (the recipe's by default) into a run folder.
+
+        A step's values take at most `memory` bytes; what would take more is recomputed.
 
         Raises:
             CnndslError: the recipe or the data is wrong, or the loss is not a number.
@@ -98,7 +101,7 @@ class Model:
             build,
             self.settings,
             data,
-            overrides=Overrides(epochs, batch, learning_rate, seed),
+            overrides=Overrides(epochs, batch, learning_rate, seed, memory),
             data_dir=data_dir,
         )
         return train_fitted(fitted, get_backend(backend), Path(out), resume=resume)[0]

@@ -25,6 +25,7 @@ SUFFIXES = {
 Examples:
   cnndsl graph zoo/googlenet.cnn                     writes googlenet.svg
   cnndsl graph zoo/resnet.cnn:resnet50 -o net.svg --direction right
+  cnndsl graph zoo/googlenet.cnn --optimized         what is left of it when it runs
   cnndsl graph model.cnn --format dot | dot -Tpdf -o model.pdf
   cnndsl graph model.cnn --set width=32 -o flat.cnn
 """
@@ -38,6 +39,7 @@ Examples:
     help="Default: what the file's suffix says, else svg.",
 )
 @click.option("--expand", is_flag=True, help="Draw every repetition of a block.")
+@click.option("--optimized", is_flag=True, help="As it runs in inference, after all rewrites.")
 @click.option("--direction", type=click.Choice(["down", "right"]), default="down")
 @model_options
 def command(
@@ -46,6 +48,7 @@ def command(
     form: str | None,
     expand: bool,
     direction: str,
+    optimized: bool,
     settings: tuple[str, ...],
     input_size: str | None,
     max_nodes: int | None,
@@ -59,6 +62,13 @@ def command(
     """
     form = form or _format_of(output)
     network = load_network(model, settings, input_size, max_nodes, max_steps)
+    graph = network.graph
+    if optimized:
+        from cnndsl.compile import inference_graph
+
+        if form == "cnn":
+            raise click.UsageError("--optimized is for pictures: svg, dot, mermaid")
+        graph = inference_graph(graph)
     if form == "cnn":
         from cnndsl.frontend.unparse import unparse
 
@@ -66,7 +76,7 @@ def command(
     else:
         from cnndsl.drawing import draw
 
-        text = draw(network.graph, form, expand=expand, direction=direction)
+        text = draw(graph, form, expand=expand, direction=direction)
     if output is None and form == "svg":
         output = f"{network.name}.svg"
     if output is None or output == "-":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -93,6 +95,22 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, str | int]:
             raise click.UsageError(f"--set gives '{name.strip()}' twice")
         result[name.strip()] = value.strip()
     return result
+
+
+class Bytes(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes: `500MB`, `1.5GB`; a unit is a power of a thousand."""
+
+    name = "bytes"
+    units = MappingProxyType({"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9})
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> int:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]?B?)", str(value), re.IGNORECASE)
+        unit = found[2].upper() if found else ""
+        if found is None or unit not in self.units:
+            self.fail(f"a size such as 500MB or 2GB is wanted, this is '{value}'", param, context)
+        return int(float(found[1]) * self.units[unit])
 
 
 def parse_input(text: str | None) -> Size | None:

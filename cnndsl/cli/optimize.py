@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnndsl.cli.model import load_network, model_options
+from cnndsl.cli.model import Bytes, load_network, model_options
 from cnndsl.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 Examples:
   cnndsl optimize zoo/densenet.cnn:densenet121
   cnndsl optimize zoo/densenet.cnn:densenet121 --for training
+  cnndsl optimize zoo/densenet.cnn:densenet121 --for training --batch 16 --memory 600MB
   cnndsl optimize zoo/resnet.cnn:resnet50 --explain
   cnndsl optimize zoo/vgg.cnn:vgg16 --passes maximum_before_activation
   cnndsl optimize model.cnn --format json
@@ -31,7 +31,9 @@ Examples:
 @click.option("--for", "use", type=click.Choice(["inference", "training"]), default="inference")
 @click.option("--passes", metavar="A,B", help="Only these rewrites.")
 @click.option("--no-pass", "without", multiple=True, metavar="A", help="Not this one.")
-@click.option("--explain", is_flag=True, help="Every place, and why a rewrite declined.")
+@click.option("--explain", is_flag=True, help="Every place, not the first three of each.")
+@click.option("--batch", type=click.IntRange(1), default=1, help="Images, for bytes and the peak.")
+@click.option("--memory", type=Bytes(), metavar="SIZE", help="Of a training step: recompute.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 @model_options
 def command(
@@ -40,20 +42,31 @@ def command(
     passes: str | None,
     without: tuple[str, ...],
     explain: bool,
+    batch: int,
+    memory: int | None,
     form: str,
     **options: Any,
 ) -> None:
     """Show which rewrites fire on a network, where, and what it costs before and after.
 
-    Bytes are those that kernels read and write for one image, weights included; the peak is that of
-    the planned arena.
+    Multiply-adds are those of an image. Bytes are those that kernels read and write for a batch,
+    weights included; the peak is that of the planned arena. Training is a whole step: the loss,
+    gradients and updates. With --memory its peak is brought down by recomputation.
     """
+    if memory is not None and use == "inference":
+        raise click.UsageError("--memory goes with --for training")
+
+    from cnndsl.backends import get_backend
+    from cnndsl.compile import keep_to
 
     network = load_network(model, **options)
     rewrites, fusions = _chosen(use, passes, without)
-    before = costs(whole(network.graph, use, (), ()))
+    before = costs(whole(network.graph, use, (), ()), batch)
     events: list[Event] = []
-    after = costs(whole(network.graph, use, rewrites, fusions, events))
+    graph = whole(network.graph, use, rewrites, fusions, events)
+    if memory is not None:
+        keep_to(graph, get_backend(), batch, memory)
+    after = costs(graph, batch)
     if form == "json":
         facts = {"before": before, "after": after, "rewrites": [_as_json(e) for e in events]}
         click.echo(json.dumps(facts, indent=2))
@@ -101,15 +114,15 @@ def _chosen(
     return chosen[0], chosen[1]
 
 
-def costs(graph: Graph) -> dict[str, int]:
-    """Kernels a run, multiply-adds and bytes an image, the arena of one image, parameters."""
+def costs(graph: Graph, batch: int = 1) -> dict[str, int]:
+    """Kernels a run, multiply-adds an image, bytes moved, the arena's bytes, parameters."""
     from cnndsl.backends import get_backend
     from cnndsl.graph import analysis
     from cnndsl.runtime.lower import constant_nodes, lower
 
     constant = constant_nodes(graph)
     running = [node for node in graph.nodes() if node not in constant]
-    program = lower(graph, get_backend("numpy"), 1)
+    program = lower(graph, get_backend(), batch)
     return {
         "kernels": len(program.steps),
         "multiply_adds": sum(analysis.multiply_adds(graph, node) for node in running),
@@ -130,13 +143,24 @@ def _as_json(event: Event) -> dict[str, Any]:
 
 
 def _report(events: list[Event], explain: bool) -> list[str]:
-    fired = Counter(e.rewrite for e in events if e.declined is None)
-    lines = [f"  {name} fired {count}×" for name, count in fired.items()] or ["  nothing fired"]
-    declined = Counter((e.rewrite, e.declined) for e in events if e.declined is not None)
-    lines += [f"  {name} declined {count}×: {why}" for (name, why), count in declined.items()]
-    if explain:
-        lines.append("")
-        for event in events:
-            what = "fired" if event.declined is None else f"declined: {event.declined}"
-            lines.append(f"  {event.span}  {event.layer}: {event.rewrite} {what}")
+    """What fired and what was declined, each with its places: all of them, or the first three."""
+    groups: dict[tuple[str, str | None], list[Event]] = {}
+    for event in events:
+        groups.setdefault((event.rewrite, event.declined), []).append(event)
+    lines = [] if any(event.declined is None for event in events) else ["  nothing fired"]
+    for (name, why), found in sorted(groups.items(), key=lambda group: group[0][1] is not None):
+        what = "fired" if why is None else "declined"
+        lines.append(f"  {name} {what} {len(found)}×" + (f": {why}" if why else ""))
+        layers: dict[str, list[str]] = {}
+        for event in found:
+            layers.setdefault(str(event.span or ""), []).append(event.layer)
+        shown = len(layers) if explain else 3
+        lines += [f"      {span}  {_some(names)}" for span, names in [*layers.items()][:shown]]
+        if len(layers) > shown:
+            lines.append(f"      and at {len(layers) - shown} more places")
     return lines
+
+
+def _some(names: list[str]) -> str:
+    """The first name, and how many more there are."""
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")

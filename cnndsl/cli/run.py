@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnndsl.cli.model import elaborator, model_options, parse_settings
+from cnndsl.cli.model import Bytes, elaborator, model_options, parse_settings
 from cnndsl.diagnostics import CnndslError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Examples:
   cnndsl run zoo/lenet.cnn --train digits
   cnndsl run zoo/resnet.cnn:resnet20 --train cifar10 --out runs/resnet20
   cnndsl run zoo/resnet.cnn:resnet20 --train cifar10 --out runs/resnet20 --resume
+  cnndsl run zoo/densenet.cnn:densenet121 --train synthetic --batch 32 --memory 1GB
   cnndsl run zoo/lenet.cnn --eval digits --weights runs/lenet-digits
   cnndsl run zoo/lenet.cnn --predict seven.png --weights runs/lenet-digits
   cnndsl run zoo/googlenet.cnn --batch 16
@@ -41,6 +42,7 @@ Data sets: digits, synthetic, cifar10, cifar100, npz:PATH.
 @click.argument("more_images", nargs=-1, metavar="[IMAGE]...")
 @click.option("--epochs", type=click.IntRange(0), help="Instead of the recipe's.")
 @click.option("--batch", type=click.IntRange(1), help="Images a step.")
+@click.option("--memory", type=Bytes(), metavar="SIZE", help="Of a step, 2GB: recompute the rest.")
 @click.option("--lr", type=click.FloatRange(0), help="Base learning rate.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of weights, order and masks.")
 @click.option("--backend", metavar="NAME", help="The engine; the best one by default.")
@@ -94,6 +96,7 @@ _MODES = {"train_data": "--train", "eval_data": "--eval", "images": "--predict",
 _BELONG = {
     "epochs": ("train_data",),
     "lr": ("train_data",),
+    "memory": ("train_data",),
     "out": ("train_data",),
     "checkpoint_seconds": ("train_data",),
     "data_dir": ("train_data", "eval_data"),
@@ -123,7 +126,8 @@ def _backend(name: str | None) -> Backend:
 def _overrides(options: dict[str, Any]) -> Any:
     from cnndsl.training.session import Overrides
 
-    return Overrides(options["epochs"], options["batch"], options["lr"], options["seed"])
+    words = ("epochs", "batch", "lr", "seed", "memory")
+    return Overrides(*(options[word] for word in words))
 
 
 def _note(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 from cnndsl.drawing.lettering import short_number
 from cnndsl.graph import analysis
 from cnndsl.graph.graph import Graph, Head, Node
-from cnndsl.graph.leaves import STATE, Input, Parameter
+from cnndsl.graph.leaves import Input, Parameter
 from cnndsl.graph.op import Op, spell
 from cnndsl.graph.types import Type
 from cnndsl.ops.conv import Conv
@@ -138,7 +138,7 @@ class Scene:
 
 def scene(graph: Graph) -> Scene:
     """The boxes and frames of a graph, every block by itself."""
-    order = [node for node in graph.nodes() if not isinstance(graph.op(node), STATE)]
+    order = analysis.layers(graph)
     readers: dict[Node, int] = dict.fromkeys(order, 0)
     operands = {n: [v.node for v in graph.operands(n) if v.node in readers] for n in order}
     for sources in operands.values():

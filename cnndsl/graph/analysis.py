@@ -39,8 +39,13 @@ class Row:
 
 
 def layers(graph: Graph) -> list[Node]:
-    """The nodes that are layers: all but parameters and buffers."""
-    return [n for n in graph.nodes() if not isinstance(graph.op(n), Parameter | Buffer)]
+    """The nodes that are layers: those that depend on data, and data itself."""
+    found: dict[Node, None] = {}
+    for node in graph.nodes():
+        sources = graph.net.predecessors(node)
+        if isinstance(graph.op(node), Input) or any(source in found for source in sources):
+            found[node] = None
+    return list(found)
 
 
 def parameters(graph: Graph) -> int:

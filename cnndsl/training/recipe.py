@@ -30,7 +30,8 @@ class Recipe:
     """How a network is trained.
 
     `learning_rate` is the base that the schedule multiplies; `validation` the part of the training
-    data held out to watch; `augmentations` are words of `AUGMENTATIONS` with their pixels.
+    data held out to watch; `augmentations` are words of `AUGMENTATIONS` with their pixels; `memory`
+    is how many bytes a step may take, which belongs to the machine and not to the network.
     """
 
     data: str | None = None
@@ -46,10 +47,11 @@ class Recipe:
     seed: int = 0
     validation: float = 0.1
     frozen: tuple[str, ...] = ()
+    memory: int | None = None
 
     @property
     def objective(self) -> Objective:
-        return Objective(self.loss, self.optimizer, self.decay_all, self.frozen)
+        return Objective(self.loss, self.optimizer, self.decay_all, self.frozen, self.memory)
 
 
 def recipe_of(network: Network) -> Recipe:

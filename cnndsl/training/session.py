@@ -39,6 +39,7 @@ class Overrides:
     batch: int | None = None
     learning_rate: float | None = None
     seed: int | None = None
+    memory: int | None = None
 
     def applied(self, recipe: Recipe) -> Recipe:
         """The recipe with what is given here."""
