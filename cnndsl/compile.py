@@ -28,7 +28,7 @@ from cnndsl.runtime.lower import lower
 from cnndsl.runtime.program import Program, Slot
 from cnndsl.runtime.recompute import recompute
 
-register({"C0301": "a memory budget that training cannot keep"})
+register({"C0203": "a memory budget that training cannot keep"})
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def keep_to(graph: Graph, backend: Backend, batch: int, memory: int) -> None:
     needed = recompute(graph, backend, batch, memory)
     if needed > memory:
         raise error(
-            "C0301",
+            "C0203",
             f"a training step of {batch} images takes {needed / 1e6:,.3f} MB at least, "
             f"and may take {memory / 1e6:,.3f} MB",
             help="a smaller `--batch`, or more `--memory`",

@@ -30,7 +30,7 @@ LINES: dict[str, list[Line]] = {
         Line("graph net.cnn -o net.cnn/net.svg", 1),
     ],
     "C0103_ops": [Line("ops convolution", 2)],
-    "C0301_memory": [Line("run net.cnn --train digits --out m --memory 1KB", 1)],
+    "C0203_memory": [Line("run net.cnn --train digits --out m --memory 1KB", 1)],
     "C0201_engine": [Line("run net.cnn --backend tpu", 2)],
     "D0401_data_sets": [
         Line("run net.cnn --train cifer10", 1),
