@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("nightly", max_examples=1000, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,3 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=300,
         help="how many mutants of the zoo to try (default: 300)",
     )
+    parser.addoption("--profile", help="a profile of Hypothesis: `nightly` tries 1,000 examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if profile := config.getoption("--profile"):
+        settings.load_profile(profile)

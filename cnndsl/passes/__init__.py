@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cnndsl.graph.rewrite import Rewrite
+from cnndsl.passes.common import common_subexpression
 from cnndsl.passes.fold_batchnorm import fold_batchnorm
 from cnndsl.passes.pool_first import average_before_pointwise, maximum_before_activation
 from cnndsl.passes.redundant import activation_twice, pool_of_one
@@ -16,6 +17,7 @@ from cnndsl.passes.slices import (
 )
 
 _SIBLINGS: tuple[Rewrite, ...] = (
+    common_subexpression,
     merge_siblings,
     batchnorm_before_slices,
     activation_before_slices,

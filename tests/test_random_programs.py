@@ -1,0 +1,35 @@
+"""Random networks compute the same, and learn the same, after all rewrites."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from random_programs import programs
+from rewriting import ENGINE, close, gradients, inference, model
+
+from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
+
+NIGHTLY = settings.get_current_profile_name() == "nightly"
+random_networks = settings(
+    max_examples=1000 if NIGHTLY else 50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+@random_networks
+@given(programs())
+def test_rewrites_of_inference_change_no_number(text: str) -> None:
+    graph = model(text)
+    assert close(inference(graph, ()), inference(graph, FOR_INFERENCE, ENGINE.fusions))
+
+
+@random_networks
+@given(programs())
+def test_rewrites_of_training_change_no_gradient(text: str) -> None:
+    graph = model(text)
+    first, second = gradients(graph, ()), gradients(graph, FOR_TRAINING, ENGINE.fusions)
+    assert first.keys() == second.keys()
+    largest = max(float(np.linalg.norm(array)) for array in first.values())
+    for name, array in first.items():
+        assert close(array, second[name], largest), name
