@@ -19,20 +19,29 @@ __all__ = ["OPERATORS"]
 
 @operator
 def delete_a_character(program: Program, rng: random.Random) -> Edit | None:
-    place = rng.choice(program.code)
-    return Edit(place, place + 1, "")
+    return _character(program, rng.choice(program.code), 1, "")
 
 
 @operator
 def double_a_character(program: Program, rng: random.Random) -> Edit | None:
     place = rng.choice(program.code)
-    return Edit(place, place, program.text[place])
+    return _character(program, place, 0, program.text[place])
 
 
 @operator
 def replace_a_character(program: Program, rng: random.Random) -> Edit | None:
     place = rng.choice(program.code)
-    return Edit(place, place + 1, rng.choice("abxyz019()[]{}|,:=+-*/%^<>.;#\"'é"))
+    return _character(program, place, 1, rng.choice("abxyz019()[]{}|,:=+-*/%^<>.;#\"'é"))
+
+
+def _character(program: Program, place: int, length: int, text: str) -> Edit:
+    """Another text for a character; where that renames a definition, its uses are struck too."""
+    start, word = next(
+        (w.start_pos, w) for w in reversed(program.words) if (w.start_pos or 0) <= place
+    )
+    at_word = place - (start or 0)
+    renamed = (word[:at_word] + text + word[at_word + length :]).isidentifier()
+    return Edit(place, place + length, text, program.uses(start or 0) if renamed else ())
 
 
 @operator
@@ -146,8 +155,10 @@ def misspell_an_argument(program: Program, rng: random.Random) -> Edit | None:
 
 @operator
 def misspell_a_name(program: Program, rng: random.Random) -> Edit | None:
+    """Any name; where it is a definition, that is `rename_a_definition`."""
     word = rng.choice(program.of_type("NAME"))
-    return of(word, misspelt(word, rng))
+    start, text = word.start_pos or 0, misspelt(word, rng)
+    return Edit(start, word.end_pos or 0, text, program.uses(start))
 
 
 @operator
@@ -160,11 +171,16 @@ def foreign_name(program: Program, rng: random.Random) -> Edit | None:
 
 @operator
 def rename_a_definition(program: Program, rng: random.Random) -> Edit | None:
-    """A parameter, a `let`, a block, a model or a value, where it is defined."""
+    """A parameter, a `let`, a block, a model or a value, where it is defined.
+
+    The definition is still in order; what it breaks are its uses, which are struck as well: where
+    a name stands for nothing, the use is what a compiler has to report.
+    """
     kinds = (syntax.Parameter, syntax.Let, syntax.Block, syntax.Model, syntax.Binding)
     node = rng.choice(program.of_kind(*kinds))
     name: syntax.Name = getattr(node, "name")  # noqa: B009
-    return at(name.span, rng.choice([misspelt(name.id, rng), "another"]))
+    text = rng.choice([misspelt(name.id, rng), "another"])
+    return Edit(name.span.start, name.span.end, text, program.uses(name.span.start))
 
 
 @operator

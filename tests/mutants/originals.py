@@ -65,6 +65,49 @@ class Program:
     def of_kind(self, *kinds: type[syntax.Node]) -> list[syntax.Node]:
         return [node for node in self.nodes if isinstance(node, kinds)]
 
+    def uses(self, defined: int) -> tuple[int, ...]:
+        """The offsets of the words that stand for the name that is defined at an offset, if any.
+
+        What blocks, models and the file's `let`s define is used in the whole file; a parameter is
+        named in calls too (`/2` is `stride = 2`), and a value in the proofs of `expect`.
+        """
+        owner, name = self._definitions.get(defined, (None, ""))
+        if owner is None:
+            return ()
+        item = next(i for i in self.file.items if i.span.start <= defined < i.span.end)
+        of_file = isinstance(owner, syntax.Item) or isinstance(item, syntax.Global)
+        inside = [i.span for i in (self.file.items if of_file else [item])]
+        if isinstance(owner, syntax.Binding):
+            inside += [i.span for i in self.of_kind(syntax.Expect)]
+        words = [t for t in self.of_type("NAME", "DOTTED_NAME") if name in t.split(".")]
+        places = {t.start_pos or 0 for t in words}
+        found = {p for p in places if any(s.start <= p < s.end for s in inside)}
+        if isinstance(owner, syntax.Parameter):
+            found |= set(self._given(name))
+        return tuple(sorted(found - {defined}))
+
+    @cached_property
+    def _definitions(self) -> dict[int, tuple[syntax.Node, str]]:
+        """What defines a name, and the name, by the name's offset."""
+        kinds = syntax.Parameter | syntax.Let | syntax.Binding | syntax.Block | syntax.Model
+        found: dict[int, tuple[syntax.Node, str]] = {}
+        for node in self.nodes:
+            names: tuple[syntax.Name, ...] = ()
+            if isinstance(node, kinds | syntax.Variant):
+                names = (node.name,)
+            elif isinstance(node, syntax.For | syntax.Comprehension):
+                names = node.names
+            found |= {name.span.start: (node, name.id) for name in names}
+        return found
+
+    def _given(self, parameter: str) -> Iterator[int]:
+        """Where calls give a parameter by its name."""
+        for argument in self.of_kind(syntax.Argument):
+            assert isinstance(argument, syntax.Argument)
+            named = argument.name is not None and argument.name.id == parameter
+            if named or (argument.is_stride and parameter == "stride"):
+                yield argument.span.start
+
     def line(self, offset: int) -> int:
         return self.text.count("\n", 0, offset) + 1
 
