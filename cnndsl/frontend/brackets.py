@@ -25,7 +25,12 @@ def unbalanced(source: Source, tokens: Sequence[Token]) -> list[tuple[Token, Dia
     for token in tokens:
         if open_ and open_[-1].type != "_LBRACE" and token.type in ("_LBRACE", "_RBRACE"):
             opener = open_.pop()
-            found.append((opener, _unclosed(source, opener, token)))
+            inner = [pair for pair in suspects if _within(pair[0], opener)]
+            if inner:
+                found.append((inner[0][0], _unclosed(source, *inner[0])))
+                suspects.remove(inner[0])
+            else:
+                found.append((opener, _unclosed(source, opener, token)))
         if token.type in OPENERS:
             open_.append(token)
             if len(open_) > DEEPEST:
@@ -53,13 +58,18 @@ def unbalanced(source: Source, tokens: Sequence[Token]) -> list[tuple[Token, Dia
     return sorted(found, key=lambda pair: pair[0].start_pos or 0)
 
 
+def _within(inner: Token, outer: Token) -> bool:
+    """Whether a bracket of the same kind stands behind another, whose closer it may have taken."""
+    return inner.type == outer.type and (inner.start_pos or 0) > (outer.start_pos or 0)
+
+
 _KINDS = {"_LPAR": "parenthesis", "_LSQB": "bracket", "_LBRACE": "brace"}
 
 
 def _unclosed(source: Source, opener: Token, seen: Token) -> Diagnostic:
     """`seen` is where the lack showed: a closer of something else, or the item's last token."""
     closes = {"_LPAR": ")", "_LSQB": "]", "_LBRACE": "}"}[opener.type]
-    if seen.type == "_RBRACE" and opener.type == "_LBRACE" and begins_line(span_of(source, seen)):
+    if seen.type == OPENERS[opener.type] and begins_line(span_of(source, seen)):
         text = "by its indentation this closes something further out"
     elif seen.type in ("_RBRACE", "_LBRACE") and opener.type != "_LBRACE":
         text = f"`{closes}` is wanted before this"

@@ -38,6 +38,14 @@ class Calling:
     sites: tuple[tuple[syntax.Layer, Scope], ...] = ()
     loops: list[str] = field(default_factory=list)
 
+    def frames_to(self, place: Span) -> tuple[Frame, ...]:
+        """The calls that led to a place; none where it is in no block that is running."""
+        for outer, block in enumerate(reversed(self.blocks)):
+            within = block.span.start <= place.start < block.span.end
+            if within and block.span.source is place.source:
+                return self.frames[outer:]
+        return ()
+
 
 def call_block(e: Elaborator, step: syntax.Layer, kind: BlockKind, scope: Scope) -> None:
     """Elaborate a block's body, with its parameters alone in scope."""

@@ -16,7 +16,7 @@ from cnndsl.frontend.failure import (
     Failure,
     shown,
 )
-from cnndsl.frontend.newlines import OPERATORS
+from cnndsl.frontend.newlines import CLOSERS, JOINING, OPENERS, OPERATORS
 
 _SAMPLES = {
     "_USE": 'use "blocks/se.cnn"',
@@ -39,6 +39,23 @@ def explain(failure: Failure) -> Diagnostic:
         if known is not None:
             return known
     return _otherwise(failure)
+
+
+def _unfinished_line(f: Failure) -> Diagnostic | None:
+    """A line that wants another half, before one that stands no deeper: a step of its own."""
+    begins = f.index
+    while begins > 0 and f.tokens[begins - 1].line == f.token.line:
+        begins -= 1
+    first, joint = f.tokens[begins], f.at(begins - 1 - f.index)
+    if first.type in CLOSERS.keys() | {"$END"} or f.step.line == first.line:
+        return None
+    if f.within != "_LBRACE" or joint.type not in JOINING - OPENERS.keys() - {"_ARROW", "_BAR"}:
+        return None
+    if f.column(first) > f.indent(f.step):
+        return None
+    code, what = ("E0107", "this comma") if joint.type == "_COMMA" else ("E0117", f"`{joint}`")
+    text = f"the next line stands as if it were a {f.part} of its own"
+    return f.report(code, f"nothing follows {what} on its line", text, at=joint)
 
 
 def _keyword_as_name(f: Failure) -> Diagnostic | None:
@@ -293,8 +310,7 @@ def _two_lines(f: Failure) -> Diagnostic | None:
         return None
     if "_NEWLINE" not in f.accepts or f.following in ("_EQUALS", "_COMMA"):
         return None
-    what = {"_TRAIN": "setting", "_EXPECT": "proof"}[f.item]
-    return f.report("E0105", f"two {what}s stand on a line", f"a new {what} starts here")
+    return f.report("E0105", f"two {f.part}s stand on a line", f"a new {f.part} starts here")
 
 
 def _comma_missing(f: Failure) -> Diagnostic | None:
@@ -367,6 +383,7 @@ def _otherwise(f: Failure) -> Diagnostic:
 
 
 _RULES: tuple[Callable[[Failure], Diagnostic | None], ...] = (
+    _unfinished_line,
     _keyword_as_name,
     _outside,
     _name_missing,

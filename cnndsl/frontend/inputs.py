@@ -19,16 +19,29 @@ if TYPE_CHECKING:
     from cnndsl.frontend.steps import Elaborator
 
 
-def missing_input(span: Span, model: syntax.Model) -> Problem:
-    """The problem of a model without an input, which is seen at its first layer."""
-    seen = (Label(model.name.span, "this is the model"),) if span != model.name.span else ()
+def missing_input(span: Span, model: syntax.Model, called: Span | None = None) -> Problem:
+    """The problem of a model without an input, seen where a value is first wanted.
+
+    It is told at the step of the model in which that is: a loop, say, or a call. `called` is the
+    model's call that led there.
+    """
+    place = called or span
+    steps = [s for s in model.body.steps if s.span.start <= place.start < s.span.end]
+    at = _word(steps[0]) if steps else span
+    seen = [(model.name.span, "this is the model"), (span, "a value is wanted here")]
     return Problem(
         "E0207",
         "the model does not say its input",
-        span,
-        secondary=seen,
+        at,
+        secondary=tuple(Label(*label) for label in seen if label[0] != at),
         help="begin with `input HxWxC`, such as `input 224x224x3`",
     )
+
+
+def _word(step: syntax.Step) -> Span:
+    """The word that opens a step."""
+    length = next(i for i, c in enumerate(f"{step.span.text} ") if not (c.isalnum() or c == "_"))
+    return Span(step.span.source, step.span.start, step.span.start + length)
 
 
 def read_input(e: Elaborator, step: syntax.Layer, scope: Scope) -> None:

@@ -140,14 +140,20 @@ def _lexed(source: Source, lark: Lark) -> list[Token]:
 
 
 def _items(tokens: Sequence[Token]) -> Iterator[list[Token]]:
-    """The tokens of each item: words that only begin items do so at the beginning of a line."""
+    """The tokens of each item: words that only begin items do so at the beginning of a line.
+
+    A `let` can be a step as well; it begins an item if it stands no deeper than the last one.
+    """
     item: list[Token] = []
     depth = column = 0
     for place, token in enumerate(tokens):
         begins = place == 0 or tokens[place - 1].type == "_NEWLINE"
         item_word = token.type in ITEMS and _following(tokens, place) not in _NOT_AFTER_ITEMS
-        outside = depth == 0 or (item_word and (token.column or 0) <= column)
-        if begins and outside and (item_word or token.type == "_LET"):
+        shallow = (token.column or 0) <= column
+        if begins and (
+            (item_word and (depth == 0 or shallow))
+            or (token.type == "_LET" and depth == 0 and (shallow or not item))
+        ):
             yield item
             item, depth, column = [], 0, token.column or 0
         depth = max(0, depth + (token.type in OPENERS) - (token.type in CLOSERS))

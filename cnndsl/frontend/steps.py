@@ -103,7 +103,7 @@ class Elaborator:
         add_context(problem, self)
         span = problem.label.span
         key = (problem.code, id(span.source), span.start)
-        calls = tuple(map(str, self.call.frames))
+        calls = tuple(map(str, self.call.frames_to(span)))
         self.mistakes.setdefault(key, problem.diagnostic(calls))
         if isinstance(problem, TooMuch):
             raise CnndslError(*self.mistakes.values())
@@ -259,8 +259,7 @@ class Elaborator:
     def layer(self, step: syntax.Layer, scope: Scope) -> None:
         kind = kind_of(step, scope, self.call.module, self.call.definition)
         if isinstance(kind, str):
-            if self.current is None:
-                raise missing_input(step.name.span, self.model)
+            self._require_input(step)
             JOIN_RULES[kind](self, step, scope)
         elif step.body is not None:
             brace = Span(step.span.source, step.body.span.start, step.body.span.start + 1)
@@ -288,8 +287,12 @@ class Elaborator:
     def _require_value(self, step: syntax.Layer) -> None:
         if self.current is UNKNOWN:
             raise Poisoned
+        self._require_input(step)
+
+    def _require_input(self, step: syntax.Layer) -> None:
         if self.current is None:
-            raise missing_input(step.name.span, self.model)
+            called = self.call.frames[-1].span if self.call.frames else None
+            raise missing_input(step.name.span, self.model, called)
 
     # Nodes ---------------------------------------------------------------------------------------
 
