@@ -132,6 +132,22 @@ def build_op(kind: type[Op], given: Sequence[Given], name: syntax.Name) -> Op:
     return kind(**values)
 
 
+def tell_at_argument(problem: Problem, kind: type[Op], given: Sequence[Given]) -> None:
+    """Move the problem of one argument to it; how the current value came to be matters not."""
+    positional = [f.name for f in fields(kind) if not f.kw_only]  # type: ignore[arg-type]
+    named = [g for g in given if g.name is not None]
+    bound = {str(g.name): g for g in named} | dict(
+        zip(
+            [name for name in positional if all(g.name != name for g in named)],
+            [g for g in given if g.name is None],
+            strict=False,
+        )
+    )
+    if problem.argument in bound:
+        problem.label = Label(bound[problem.argument].span, f"`{problem.argument}`")
+        problem.trace = ()
+
+
 def bind_parameters(block: syntax.Block, given: Sequence[Given]) -> dict[str, Given]:
     """Which parameter of a block each argument is for."""
     names = [p.name.id for p in block.parameters]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cnndsl.diagnostics import Label
 from cnndsl.frontend import syntax
 from cnndsl.frontend.problems import Problem, bound_twice
-from cnndsl.frontend.scope import Scope
+from cnndsl.frontend.scope import Origin, Scope, written
 from cnndsl.frontend.values import describe
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def rows(
     for again in (n for i, n in enumerate(names) if n.id in words[:i]):
         first = next(n for n in names if n.id == again.id)
         raise bound_twice(again.id, again.span, first.span)
-    columns = _columns(names, iterable, value)
+    columns = _columns(names, iterable, value, scope)
     for index, element in enumerate(value):
         e.count(iterable)
         row = element if isinstance(element, list) else [element]
@@ -48,23 +48,29 @@ def rows(
 
 
 def row_origins(
-    names: tuple[syntax.Name, ...], iterable: syntax.Expression, index: int
-) -> dict[syntax.Name, syntax.Expression]:
-    """What gives each name of a loop its value: its place in a table that is written out."""
-    row = iterable
-    if isinstance(iterable, syntax.ListLiteral):
-        row = iterable.items[index]
-    columns = row.items if isinstance(row, syntax.ListLiteral) and row is not iterable else ()
+    names: tuple[syntax.Name, ...], iterable: Origin, table: Origin, index: int
+) -> dict[syntax.Name, Origin]:
+    """What gives each name of a loop its value: its place in a table that is written out.
+
+    `table` is what the loop's iterable was written as.
+    """
+    if not isinstance(table.expression, syntax.ListLiteral):
+        return dict.fromkeys(names, iterable)
+    row = table.expression.items[index]
+    columns = row.items if isinstance(row, syntax.ListLiteral) and len(names) > 1 else (row,)
     first = len(names) - len(columns)
     if first not in (0, 1):
-        return dict.fromkeys(names, row)
-    return {name: columns[i - first] if i >= first else row for i, name in enumerate(names)}
+        return dict.fromkeys(names, iterable)
+    here = Origin(row, table.scope) if table.expression is iterable.expression else iterable
+    cells = [Origin(cell, table.scope, table.expression) for cell in columns]
+    return dict(zip(names, [here, *cells][1 - first :], strict=True))
 
 
 def _columns(
     names: tuple[syntax.Name, ...],
     iterable: syntax.Expression,
     value: list[Any] | range,
+    scope: Scope,
 ) -> int:
     """How many columns the rows of a loop have; a plain value is a row of one.
 
@@ -81,7 +87,8 @@ def _columns(
         return columns if len(counts) == 1 else 0
     place = names[0].span.until(names[-1].span)
     shown = f"{columns} column{'s' * (columns != 1)}"
-    items = iterable.items if isinstance(iterable, syntax.ListLiteral) else ()
+    table = written(iterable, scope).expression
+    items = table.items if isinstance(table, syntax.ListLiteral) else ()
     odd = next((i for i, width in enumerate(widths) if width != columns), None)
     if odd is not None:
         raise Problem(

@@ -37,7 +37,7 @@ def origins(span: Span, step: syntax.Node, scope: Scope) -> tuple[Label, ...]:
             continue
         place = origin.expression.span
         if place.line != span.line or place.source is not span.source:
-            found.setdefault(place.start, Label(place, f"`{name}` is {_short(value)}"))
+            found.setdefault(place.start, Label(place, f"`{name}` is {short(value)}"))
         if origin.scope is not None:
             waiting += [(n.id, origin.scope) for n in _names(origin.expression)]
     return tuple(found.values())
@@ -56,7 +56,7 @@ def call_origins(sites: Sequence[tuple[syntax.Layer, Scope]], already: int) -> t
                 continue
             place = origin.expression.span
             if place.line != step.span.line and value is not UNKNOWN:
-                found.setdefault(place.start, Label(place, f"`{name.id}` is {_short(value)}"))
+                found.setdefault(place.start, Label(place, f"`{name.id}` is {short(value)}"))
     return tuple(found.values())[: max(0, MOST - already)]
 
 
@@ -65,7 +65,8 @@ def defined_here(name: syntax.Name) -> Label:
     return Label(name.span, f"`{name.id}` is defined here")
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value as it is written, cut where that is long."""
     shown = show(value)
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
 

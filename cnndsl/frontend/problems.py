@@ -48,7 +48,10 @@ register(
 
 
 class Problem(Exception):
-    """One mistake on its way from where it is known to where it is collected."""
+    """One mistake on its way from where it is known to where it is collected.
+
+    `argument` is the argument of an operation that is at fault by itself, if one is.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Problem(Exception):
         secondary: tuple[Label, ...] = (),
         trace: tuple[str, ...] = (),
         help: str | None = None,
+        argument: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -68,6 +72,7 @@ class Problem(Exception):
         self.secondary = secondary
         self.trace = trace
         self.help = help
+        self.argument = argument
 
     def diagnostic(self, calls: tuple[str, ...] = ()) -> Diagnostic:
         return Diagnostic(

@@ -7,17 +7,20 @@ from typing import Any
 
 from cnndsl.diagnostics import Label, Span
 from cnndsl.frontend import syntax
+from cnndsl.frontend.limits import MAX_DEPTH
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Origin:
     """An expression that gave a name its value, and the scope in which its own names stand.
 
-    The scope is None where the expression came from the command line.
+    The scope is None where the expression came from the command line. `among` is the list, or
+    the list of rows, to which the expression belongs.
     """
 
     expression: syntax.Expression
     scope: Scope | None
+    among: syntax.ListLiteral | None = None
 
 
 class Family(dict[int, Any]):
@@ -97,3 +100,15 @@ class Scope:
         """A label on the binding of a name that was perhaps meant."""
         place = self.place(name) if name else None
         return (Label(place, f"`{name}` is bound here"),) if place else ()
+
+
+def written(expression: syntax.Expression, scope: Scope) -> Origin:
+    """What an expression that is a name was written as, through the names on the way."""
+    origin = Origin(expression, scope)
+    for _ in range(MAX_DEPTH):
+        name, inside = origin.expression, origin.scope
+        following = inside.origin(name.id) if isinstance(name, syntax.Name) and inside else None
+        if following is None:
+            break
+        origin = following
+    return origin

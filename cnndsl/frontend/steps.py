@@ -11,11 +11,13 @@ from cnndsl.frontend import syntax
 from cnndsl.frontend.arguments import (
     build_op,
     evaluate_arguments,
+    tell_at_argument,
 )
 from cnndsl.frontend.calls import Calling, call_block
 from cnndsl.frontend.claims import Claims, trace_of
 from cnndsl.frontend.context import add_context, add_origins
 from cnndsl.frontend.expressions import Evaluator, element
+from cnndsl.frontend.faults import tell_at_origin
 from cnndsl.frontend.inputs import missing_input, read_input
 from cnndsl.frontend.joins import JOIN_RULES
 from cnndsl.frontend.kinds import kind_of
@@ -24,7 +26,7 @@ from cnndsl.frontend.limits import MAX_DEPTH, MAX_EXTENT, Limits
 from cnndsl.frontend.loops import row_origins, rows
 from cnndsl.frontend.naming import Numbered, loop_segment, number_steps, segment
 from cnndsl.frontend.problems import Poisoned, Problem, TooMuch, bound_twice
-from cnndsl.frontend.scope import Family, Origin, Scope
+from cnndsl.frontend.scope import Family, Origin, Scope, written
 from cnndsl.frontend.values import (
     UNKNOWN,
     BlockKind,
@@ -62,6 +64,8 @@ class Elaborator:
         self.evaluator = Evaluator(self._resolve, self.known_names, limits.steps)
         self.numberings: dict[int, dict[int, Numbered]] = {}
         self.global_scopes: dict[int, Scope] = {}
+        #: The steps (by `id`) that went well once, in a loop or a block.
+        self.well: set[int] = set()
         self.call: Calling
         self.model: syntax.Model
 
@@ -142,8 +146,10 @@ class Elaborator:
         try:
             self.evaluator.count(step)
             _STEP_RULES[type(step)](self, step, scope)
+            self.well.add(id(step))
         except Problem as problem:
-            add_origins(problem, step, scope, self.call)
+            if not tell_at_origin(problem, step, scope, id(step) in self.well):
+                add_origins(problem, step, scope, self.call)
             self.report(problem)
             self._poison(step, scope)
         except Poisoned:
@@ -193,6 +199,7 @@ class Elaborator:
     def iterations(self, step: syntax.For, scope: Scope) -> Iterator[Scope]:
         """A scope with the loop's names, element by element; the loop is in paths and messages."""
         first = step.names[0].id
+        iterable, table = Origin(step.iterable, scope), written(step.iterable, scope)
         for row, names in rows(self.evaluator, step.names, step.iterable, scope):
             is_index = isinstance(step.iterable, syntax.Range) or (
                 len(names) > 1 and names[first] is row
@@ -201,8 +208,8 @@ class Elaborator:
             shown = [f"{name} = {show(value)}" for name, value in names.items()][:3]
             self.call.loops.append(", ".join(shown))
             inner = scope.inner()
-            for name, expression in row_origins(step.names, step.iterable, row).items():
-                inner.bind(name, names[name.id], Origin(expression, scope))
+            for name, origin in row_origins(step.names, iterable, table, row).items():
+                inner.bind(name, names[name.id], origin)
             try:
                 yield inner
             finally:
@@ -277,7 +284,13 @@ class Elaborator:
             given = evaluate_arguments(step.arguments, self.evaluator, scope)
             op = build_op(kind.kind, given, step.name)
             self._require_value(step)
-            self.current = self.apply(op, (self.current,), step.span, self.segment(step, op.name))
+            try:
+                self.current = self.apply(
+                    op, (self.current,), step.span, self.segment(step, op.name)
+                )
+            except Problem as problem:
+                tell_at_argument(problem, kind.kind, given)
+                raise
         self.finish(step, scope)
 
     def segment(self, step: syntax.Layer, kind: str) -> str:
@@ -327,6 +340,7 @@ class Elaborator:
                 f"the value here is {x}" if len(values) == 1 else "",
                 trace=self.trace(values[0], span) if len(values) == 1 else (),
                 help=mismatch.help,
+                argument=mismatch.argument,
             ) from None
         self._record_jump(op, values, result)
         return result

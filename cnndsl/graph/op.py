@@ -30,12 +30,18 @@ __all__ = [
 
 
 class Mismatch(Exception):
-    """An operation cannot take these types or arguments. Knows nothing of spans."""
+    """An operation cannot take these types or arguments. Knows nothing of spans.
 
-    def __init__(self, message: str, help: str | None = None) -> None:
+    `argument` is the field that no type of the inputs could make right, if it is one.
+    """
+
+    def __init__(
+        self, message: str, help: str | None = None, *, argument: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.help = help
+        self.argument = argument
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,10 @@ class Conv(Op):
 
     def parameters(self, x: Type) -> Parameters:
         if self.filters < 1:
-            raise Mismatch(f"a convolution has at least one filter, this has {self.filters}")
+            raise Mismatch(
+                f"a convolution has at least one filter, this has {self.filters}",
+                argument="filters",
+            )
         self.extent(x)
         if self.groups < 1 or x.channels % self.groups:
             raise Mismatch(

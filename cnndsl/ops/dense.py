@@ -34,7 +34,10 @@ class FullyConnected(Op):
 
     def parameters(self, x: Type) -> Parameters:
         if self.features < 1:
-            raise Mismatch(f"a fully connected layer has at least one output, not {self.features}")
+            raise Mismatch(
+                f"a fully connected layer has at least one output, not {self.features}",
+                argument="features",
+            )
         initial = Initial("weights", fan_in=x.elements, fan_out=self.features)
         weights = {"weight": Weight((self.features, x.elements), initial)}
         if self.bias:

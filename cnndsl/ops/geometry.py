@@ -62,13 +62,17 @@ def output_extent(
     if not x.is_map:
         raise Mismatch(f"a window needs a map HxWxC; the value here is a vector of {x}")
     if stride < 1:
-        raise Mismatch(f"a stride is at least 1, this is {stride}")
+        raise Mismatch(f"a stride is at least 1, this is {stride}", argument="stride")
     if dilation < 1:
-        raise Mismatch(f"a dilation is at least 1, this is {dilation}")
+        raise Mismatch(f"a dilation is at least 1, this is {dilation}", argument="dilation")
     if min(kernel) < 1:
-        raise Mismatch(f"a window is at least 1x1, this is {kernel}")
+        raise Mismatch(f"a window is at least 1x1, this is {kernel}", argument="kernel")
     if isinstance(pad, int) and pad < 0:
-        raise Mismatch(f"padding is not negative, this is {pad}", help="use `crop` to take away")
+        raise Mismatch(
+            f"padding is not negative, this is {pad}",
+            help="use `crop` to take away",
+            argument="pad",
+        )
     wide = dilated(kernel, dilation)
     if pad is None and any(k % 2 == 0 for k in wide):
         raise Mismatch(
