@@ -144,6 +144,21 @@ def changes(
     return tuple(found.values())
 
 
+def stray(
+    e: Elaborator,
+    body: syntax.Body,
+    first_new: Node,
+    value: Value,
+    fits: Callable[[Value], bool],
+) -> Span | None:
+    """The last step on the way to a value that takes one that fits and leaves one that does not."""
+    while value.node >= first_new and (inputs := e.graph.operands(value.node)):
+        if fits(inputs[0]):
+            return _place(e, value.node, body)
+        value = inputs[0]
+    return None
+
+
 def _here(place: Span | None, shown: Span) -> str:
     """Where a change is made: at the label, or in a block that is called there."""
     if place is None or place == shown:
@@ -178,7 +193,8 @@ def dense(e: Elaborator, step: syntax.Layer, scope: Scope) -> None:
         e.path.append(f"{name}.{ordinal}")
         try:
             value = through(e, step, scope)
-            if value.type.features[:-1] != entry.type.features[:-1]:
+            if not _same_extent(value, entry):
+                at = stray(e, body, first_new, value, lambda v: _same_extent(v, entry))  # noqa: B023
                 raise Problem(
                     "E0206",
                     "the body of `dense` changes the extent",
@@ -188,7 +204,7 @@ def dense(e: Elaborator, step: syntax.Layer, scope: Scope) -> None:
                         *changes(e, body, first_new, extents=True),
                         *leaves(body, value),
                     ),
-                )
+                ).told_at(at)
             e.current = e.apply(Concat(), (entry, value), step.name.span, "concat")
         finally:
             e.path.pop()
@@ -203,6 +219,7 @@ def gate(e: Elaborator, step: syntax.Layer, scope: Scope) -> None:
         e.current = e.apply(Gate(), (entry, value), step.name.span, e.segment(step, "gate"))
     except Problem as problem:
         body = body_of(step)
+        extents = value.type.extent not in (entry.type.extent, (1, 1))
         raise Problem(
             "E0205",
             problem.message,
@@ -213,13 +230,29 @@ def gate(e: Elaborator, step: syntax.Layer, scope: Scope) -> None:
                     e,
                     body,
                     first_new,
-                    extents=value.type.extent not in (entry.type.extent, (1, 1)),
+                    extents=extents,
                     channels=value.type.channels != entry.type.channels,
                 ),
                 *leaves(body, value),
             ),
             help=problem.help,
+        ).told_at(
+            stray(
+                e,
+                body,
+                first_new,
+                value,
+                lambda v: _same_extent(v, entry) if extents else not _same_channels(v, value),
+            )
         ) from None
+
+
+def _same_extent(value: Value, other: Value) -> bool:
+    return value.type.features[:-1] == other.type.features[:-1]
+
+
+def _same_channels(value: Value, other: Value) -> bool:
+    return value.type.channels == other.type.channels
 
 
 def aux(e: Elaborator, step: syntax.Layer, scope: Scope) -> None:

@@ -15,12 +15,13 @@ from cnndsl.frontend.bodies import (
     extent_of,
     gate,
     no_arguments,
+    stray,
 )
 from cnndsl.frontend.problems import Poisoned, Problem
 from cnndsl.frontend.residual import residual
 from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.values import UNKNOWN
-from cnndsl.graph.graph import Value
+from cnndsl.graph.graph import Node, Value
 from cnndsl.graph.op import Op
 from cnndsl.ops.merge import Add, Concat, Multiply
 
@@ -68,9 +69,35 @@ def branches(make: Callable[[], Op]) -> Callable[[Elaborator, syntax.Layer, Scop
                 f"every branch starts from {start.type}",
                 secondary=labels,
                 help=problem.help,
-            ) from None
+            ).told_at(_at_fault(e, step, ends, first_new)) from None
 
     return rule
+
+
+def _at_fault(
+    e: Elaborator, step: syntax.Layer, ends: list[tuple[Value, Span]], first_new: Node
+) -> Span | None:
+    """Where one of three or more branches comes to differ from all others, which agree."""
+    odd = _odd(step, [value for value, _ in ends])
+    if odd is None:
+        return None
+    value, span = ends[odd]
+    other = ends[odd - 1][0].type
+    extents = value.type.features[:-1] != other.features[:-1]
+
+    def fits(v: Value) -> bool:
+        if extents:
+            return v.type.features[:-1] == other.features[:-1]
+        return v.type.channels != value.type.channels
+
+    return stray(e, body_of(step), first_new, value, fits) or span
+
+
+def _odd(step: syntax.Layer, values: list[Value]) -> int | None:
+    """Which of three or more values has another shape than all others; `concat` adds channels."""
+    shapes = [v.type.features[:-1] if step.name.id == "concat" else v.type.features for v in values]
+    alone = [i for i, shape in enumerate(shapes) if shapes.count(shape) == 1]
+    return alone[0] if len(shapes) > 2 and len(alone) == 1 and len(set(shapes)) == 2 else None
 
 
 def _collect(

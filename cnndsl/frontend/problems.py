@@ -74,6 +74,15 @@ class Problem(Exception):
         self.help = help
         self.argument = argument
 
+    def told_at(self, span: Span | None) -> Problem:
+        """This problem, told where one of its labels stands; its place becomes a label."""
+        for label in self.secondary:
+            if label.span == span:
+                others = tuple(other for other in self.secondary if other is not label)
+                self.label, self.secondary = label, (self.label, *others)
+                break
+        return self
+
     def diagnostic(self, calls: tuple[str, ...] = ()) -> Diagnostic:
         return Diagnostic(
             self.code,

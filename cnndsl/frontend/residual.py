@@ -5,9 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from cnndsl.diagnostics import Label, did_you_mean
+from cnndsl.diagnostics import Label, Span, did_you_mean
 from cnndsl.frontend import syntax
-from cnndsl.frontend.bodies import arguments_of, body_of, changes, leaves, number, through
+from cnndsl.frontend.bodies import arguments_of, body_of, changes, leaves, number, stray, through
 from cnndsl.frontend.problems import Poisoned, Problem
 from cnndsl.frontend.scope import Scope
 from cnndsl.frontend.values import Word, describe, real
@@ -93,16 +93,31 @@ def _arguments(e: Elaborator, step: syntax.Layer, scope: Scope) -> tuple[str | N
     return mode, drop
 
 
+def _stray(
+    e: Elaborator, step: syntax.Layer, entry: Value, value: Value, first_new: Node
+) -> Span | None:
+    """The step of the body after which no shortcut could follow it."""
+
+    def followed(v: Value) -> bool:
+        stride = _stride(e, entry, v)
+        return stride is not None and _reached(entry, stride) == v.type.extent
+
+    return stray(e, body_of(step), first_new, value, followed)
+
+
 def _sides_differ(
     e: Elaborator, step: syntax.Layer, entry: Value, value: Value, first_new: Node
 ) -> Problem:
     same = entry.type.features == value.type.features
     stride = _stride(e, entry, value)
     help = f"the body must leave {entry.type}"
+    at = None
     if stride is not None and _reached(entry, stride) == value.type.extent:
         help = "write `residual project` to put a 1x1 convolution on the shortcut"
     elif value.type.extent == (1, 1) and value.type.channels == entry.type.channels:
         help = "write `gate { … }` to multiply each channel by one number"
+    elif stride is not None:
+        at = _stray(e, step, entry, value, first_new)
     return Problem(
         "E0203",
         "the two sides of `residual` have different "
@@ -112,7 +127,7 @@ def _sides_differ(
         secondary=_labels(e, step, entry, value, first_new),
         trace=_trace(e, step, entry, value),
         help=help,
-    )
+    ).told_at(at)
 
 
 def _trace(e: Elaborator, step: syntax.Layer, entry: Value, value: Value) -> tuple[str, ...]:
@@ -167,7 +182,7 @@ def _check_projectable(
         secondary=_labels(e, step, entry, value, first_new),
         trace=_trace(e, step, entry, value),
         help=help,
-    )
+    ).told_at(_stray(e, step, entry, value, first_new))
 
 
 def _project(e: Elaborator, step: syntax.Layer, entry: Value, value: Value, stride: int) -> Value:
