@@ -159,6 +159,9 @@ def _trailing_comma(f: Failure) -> Diagnostic | None:
         return None
     if f.type in KEYWORDS and f.type not in STEPS:
         return None
+    if f.type == "_COMMA" and f.token.line != f.previous.line:
+        text = f"something is wanted between line {f.previous.line} and this"
+        return f.report("E0107", "nothing stands before this comma", text, help="delete the comma")
     what = "an argument" if f.in_steps else "something"
     return f.report(
         "E0107",

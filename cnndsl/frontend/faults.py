@@ -24,6 +24,8 @@ def tell_at_origin(problem: Problem, step: syntax.Step, scope: Scope, well: bool
     name = _only_name(used.span, step)
     if problem.code not in OF_A_VALUE or name is None or scope.origin(name.id) is None:
         return False
+    if problem.code == "E0201" and problem.argument is None:
+        return False
     origin, value = written(name, scope), scope.find(name.id)
     if origin.scope is None or not _constant(origin.expression, origin.scope):
         return False

@@ -97,11 +97,12 @@ line they struck, and asks `check` about it. The last full run:
   text is wrong. These are not counted either; counted as missed they would make it {with_totals}.
 - *first*: the first report stands in the struck line. *named*: it stands elsewhere, where the
   mistake comes to light, and names the struck line by a further label, a call, or the values on the
-  way. A parameter that was renamed in its definition comes to light where it is used, for instance.
+  way. A layer that leaves too many channels comes to light at the next claim, for instance.
 - *missed*: it does neither.
 - Some operators strike more than one line: a bracket that is dropped or doubled strikes its own
   line and its partner's; an `input` that is removed its line, the next step and the model's head; a
-  setting that is repeated both of its lines.
+  setting that is repeated both of its lines; a definition that is renamed, by whichever operator,
+  its own line and those of its uses, which then stand for nothing.
 """
 
 
