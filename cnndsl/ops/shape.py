@@ -61,10 +61,16 @@ class Unflatten(Move):
     """A vector in the order channel, row, column as the map `x`."""
 
     x: Type
-    differentiable = False
 
     def infer(self, flat: Type) -> Type:
         return self.x
+
+    def gradient(
+        self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
+    ) -> Sequence[Value | None]:
+        (dy,) = grads
+        assert dy is not None
+        return [apply(Flatten(), dy, like=inputs[0])]
 
 
 class Margins(Move):

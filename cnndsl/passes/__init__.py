@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from cnndsl.graph.rewrite import Rewrite
+from cnndsl.passes.branches import merge_branches
 from cnndsl.passes.common import common_subexpression
-from cnndsl.passes.fold_batchnorm import fold_batchnorm
+from cnndsl.passes.dense import conv_of_all, flatten_before_fc, flatten_of_vector
+from cnndsl.passes.fold_batchnorm import batchnorm_before_linear, fold_batchnorm, fold_scale
+from cnndsl.passes.linear import conv_of_conv, fc_of_fc
+from cnndsl.passes.padding import fold_padding
 from cnndsl.passes.pool_first import average_before_pointwise, maximum_before_activation
+from cnndsl.passes.pools import pool_of_all, pool_of_pool, stride_of_stride
 from cnndsl.passes.redundant import activation_twice, pool_of_one
 from cnndsl.passes.siblings import merge_groups, merge_siblings, merge_sums
 from cnndsl.passes.slices import (
@@ -16,6 +21,29 @@ from cnndsl.passes.slices import (
     gradients_of_slices,
 )
 
+_POOLS: tuple[Rewrite, ...] = (
+    pool_of_one,
+    pool_of_all,
+    pool_of_pool,
+    fold_padding,
+    activation_twice,
+    average_before_pointwise,
+    maximum_before_activation,
+    stride_of_stride,
+)
+_DENSE: tuple[Rewrite, ...] = (
+    conv_of_all,
+    flatten_before_fc,
+    flatten_of_vector,
+)
+_LINEAR: tuple[Rewrite, ...] = (
+    fold_batchnorm,
+    fold_scale,
+    batchnorm_before_linear,
+    conv_of_conv,
+    fc_of_fc,
+    merge_branches,
+)
 _SIBLINGS: tuple[Rewrite, ...] = (
     common_subexpression,
     merge_siblings,
@@ -28,19 +56,15 @@ _SIBLINGS: tuple[Rewrite, ...] = (
 )
 #: Exact in training too: the gradients are equal. Applied before gradients are added, and after.
 FOR_TRAINING: tuple[Rewrite, ...] = (
-    pool_of_one,
-    activation_twice,
-    average_before_pointwise,
-    maximum_before_activation,
+    *_POOLS,
+    *_DENSE,
     *_SIBLINGS,
     gradients_of_slices,
 )
-#: With statistics that are constant.
+#: With statistics and weights that are constant.
 FOR_INFERENCE: tuple[Rewrite, ...] = (
-    pool_of_one,
-    activation_twice,
-    average_before_pointwise,
-    maximum_before_activation,
-    fold_batchnorm,
+    *_POOLS,
+    *_DENSE,
+    *_LINEAR,
     *_SIBLINGS,
 )
