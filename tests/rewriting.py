@@ -36,12 +36,30 @@ ZOO = {
     "resnet:resnet20": "16x16x3",
     "densenet:densenet121": "32x32x3",
     "densenet:cifar_densenet": "16x16x3",
-    PATHS: "32x32x3",
+    "convnext:convnext_t": "32x32x3",
+    "fully_convolutional:fully_convolutional": "64x64x3",
+    "inception:inception": "32x32x3",
+    "keras_resnet:resnet50_v2": "32x32x3",
+    "norms:norms": "32x32x3",
+    "ported:ported": "32x32x3",
+    "repvgg:repvgg_a0": "32x32x3",
+    "student:student": "32x32x3",
+    "resnext:beside50": "16x16x3",
+    PATHS: "16x16x3",
 }
 #: Arguments that make a family's member small.
 SMALLER: dict[str, dict[str, str | int]] = {
+    "densenet:cifar_densenet": {"n": 3},
+    "convnext:convnext_t": {"depths": "[1, 1]", "width": 16},
+    "fully_convolutional:fully_convolutional": {"width": 4, "dense": 16, "window": 2},
+    "inception:inception": {"width": 4},
+    "keras_resnet:resnet50_v2": {"depths": "[1, 2]"},
+    "norms:norms": {"width": 4},
+    "ported:ported": {"width": 4},
+    "repvgg:repvgg_a0": {"depths": "[2, 1]", "widths": "[8, 8, 12]"},
+    "student:student": {"width": 4},
+    "resnext:beside50": {"depths": "[1]"},
     PATHS: {"depths": "[1]"},
-    "densenet:cifar_densenet": {"n": 4},
 }
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -18,12 +18,14 @@ from cnndsl.backends.numpy import Engine
 from cnndsl.graph.graph import Graph, Value
 from cnndsl.graph.leaves import Buffer, Input, Parameter
 from cnndsl.graph.op import Initial, Mismatch, Op
-from cnndsl.graph.types import BATCH, Type, map_type, vector_type
+from cnndsl.graph.types import BATCH, Size, Type, map_type, vector_type
+from cnndsl.ops.derived import ComposeFilters, DiagonalFilters, EmbedFilters, PassShift, ScaleInputs
 from cnndsl.ops.dropout import DropoutTraining
 from cnndsl.ops.loss import Correct, CrossEntropy, MeanSquaredError, WeightedSum
 from cnndsl.ops.merge import Add, Concat, Gate, Multiply
 from cnndsl.ops.norm import BatchNormTraining
 from cnndsl.ops.optimizer import SGD, Adam, AdamW
+from cnndsl.ops.shape import Unflatten
 from cnndsl.runtime.lower import lower
 
 # Joins -------------------------------------------------------------------------------------------
@@ -41,6 +43,7 @@ JOINS = [
     (Gate(), [MAP, map_type(1, 1, 2, DOUBLE)]),
     (Gate(), [MAP, vector_type(2, DOUBLE)]),
     (Gate(), [VECTOR, VECTOR]),
+    (Unflatten(MAP), [vector_type(24, DOUBLE)]),
     (BatchNormTraining(1e-5), [MAP, Type((2,), DOUBLE), Type((2,), DOUBLE)]),
     (BatchNormTraining(1e-3), [VECTOR, Type((5,), DOUBLE), Type((5,), DOUBLE)]),
 ]
@@ -223,6 +226,44 @@ def test_batch_statistics_survive_a_large_mean_in_single_precision() -> None:
     exact = x.astype(np.float64).reshape(-1, 3)
     exact = (exact - exact.mean(axis=0)) / np.sqrt(exact.var(axis=0) + 1e-5)
     assert np.linalg.norm(y.reshape(-1, 3) - exact) < 1e-4 * np.linalg.norm(exact)
+
+
+# Derived weights ---------------------------------------------------------------------------------
+
+
+def derived(op: Op, *arrays: np.ndarray) -> np.ndarray:
+    """A derived weight, from arrays that are no batches."""
+    return evaluate(op, [Type(a.shape, DOUBLE) for a in arrays], arrays)
+
+
+def test_filters_compose_over_the_channels_between() -> None:
+    random = np.random.default_rng(0)
+    matrix, window = random.normal(size=(5, 4, 1, 1)), random.normal(size=(4, 3, 2, 3))
+    expected = np.einsum("om,mihw->oihw", matrix[:, :, 0, 0], window)
+    np.testing.assert_allclose(derived(ComposeFilters(), matrix, window), expected)
+    wide, pointwise = random.normal(size=(5, 4, 2, 3)), random.normal(size=(4, 3, 1, 1))
+    expected = np.einsum("omhw,mi->oihw", wide, pointwise[:, :, 0, 0])
+    np.testing.assert_allclose(derived(ComposeFilters(), wide, pointwise), expected)
+
+
+def test_filters_in_groups_scale_and_sum_the_channels_that_they_read() -> None:
+    random = np.random.default_rng(0)
+    weight, factors, bias = (random.normal(size=s) for s in [(4, 3, 2, 2), (6,), (4,)])
+    read = factors.reshape(2, 3)[[0, 0, 1, 1]]
+    scaled = weight * read[:, :, None, None]
+    np.testing.assert_allclose(derived(ScaleInputs(2), weight, factors), scaled)
+    shift = bias + scaled.sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(derived(PassShift(2), weight, factors, bias), shift)
+
+
+def test_diagonal_filters_scale_each_channel_and_embedded_ones_stand_within_zeros() -> None:
+    factors = np.array([2.0, 3, 5, 7])
+    filters = derived(DiagonalFilters(2), factors)
+    np.testing.assert_array_equal(filters[..., 0, 0], [[2, 0], [0, 3], [5, 0], [0, 7]])
+    embedded = derived(EmbedFilters(Size(3, 2), 1, 0), filters)
+    assert embedded.shape == (4, 2, 3, 2)
+    np.testing.assert_array_equal(embedded[:, :, 1:2, 0:1], filters)
+    assert embedded.sum() == factors.sum()
 
 
 # Mistakes ----------------------------------------------------------------------------------------
