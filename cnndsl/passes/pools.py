@@ -25,6 +25,7 @@ from cnndsl.passes.windows import Span, before, is_padded, padded, spans
         "input 8x12x3 -> avgpool 2x2, /2 -> avgpool 2x2, /2",
         "input 7x9x3 -> avgpool 2x3, /3 -> avgpool 1x1, /2",
         "input 8x9x3 -> avgpool 2x2, /2 -> avgpool global",
+        "input 32x32x3 -> avgpool 2x2, /2, count_pad=true -> avgpool 2x2, /2, pad=1",
         "input 8x8x3 -> maxpool 3x3, /1, pad=1 -> avgpool 1x1, /2",
     ),
     leaves_alone=(
@@ -61,7 +62,8 @@ def pool_of_pool(
     for pool, on in ((inner, x.type), (outer, middle)):
         if isinstance(pool, AveragePool) and pool.count_pad and is_padded(pool, on):
             return Declined("padding is averaged in")
-    means = isinstance(inner, AveragePool)
+    if means := isinstance(inner, AveragePool):
+        inner = replace(inner, count_pad=False)
     axes = zip(spans(outer, middle), spans(inner, x.type), strict=True)
     read = tuple(_composed(*axis, means) for axis in axes)
     if None in read:
