@@ -135,6 +135,14 @@ def gradients(
     return {name: program.read(name) for name in program.outputs}
 
 
+def assert_same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+    """Gradients are equal; of one that is zero but for rounding, as far as the largest allows."""
+    assert first.keys() == second.keys()
+    largest = max(float(np.linalg.norm(array)) for array in first.values())
+    for name, array in first.items():
+        assert close(array, second[name], largest), name
+
+
 def fired(graph: Graph, rewrites: Sequence[Rewrite]) -> list[str]:
     """The names of the rewrites that fired."""
     return [e.rewrite for e in optimise(graph, rewrites) if e.declined is None]

@@ -6,7 +6,19 @@ import random
 
 import numpy as np
 import pytest
-from rewriting import ENGINE, PATHS, ZOO, close, fill, fired, gradients, inference, model, shrunken
+from rewriting import (
+    ENGINE,
+    PATHS,
+    ZOO,
+    assert_same,
+    close,
+    fill,
+    fired,
+    gradients,
+    inference,
+    model,
+    shrunken,
+)
 
 from cnndsl.cli.optimize import costs, whole
 from cnndsl.graph import analysis
@@ -55,9 +67,7 @@ def test_a_rewrite_for_training_changes_no_gradient(rewrite: Rewrite, example: s
     fusion = rewrite in ENGINE.fusions
     first = gradients(graph, ())
     second = gradients(graph, () if fusion else (rewrite,), (rewrite,) if fusion else ())
-    assert first.keys() == second.keys()
-    for name, array in first.items():
-        assert close(array, second[name]), name
+    assert_same(first, second)
 
 
 @pytest.mark.parametrize("reference", ZOO)
@@ -69,9 +79,7 @@ def test_the_zoo_computes_the_same_in_inference(reference: str) -> None:
 @pytest.mark.parametrize("reference", ZOO)
 def test_the_zoo_has_the_same_gradients(reference: str) -> None:
     graph = shrunken(reference)
-    first, second = gradients(graph, ()), gradients(graph, FOR_TRAINING, ENGINE.fusions)
-    for name, array in first.items():
-        assert close(array, second[name]), name
+    assert_same(gradients(graph, ()), gradients(graph, FOR_TRAINING, ENGINE.fusions))
 
 
 @pytest.mark.parametrize("use", ["inference", "training"])
