@@ -22,6 +22,7 @@ NETWORKS = (
     "densenet:cifar_densenet",
     "fully_convolutional:fully_convolutional",
     "inception:inception",
+    "norms:norms",
     "ported:ported",
     PATHS,
     "resnext:beside50",

@@ -22,6 +22,7 @@ __all__ = [
     "Op",
     "Parameters",
     "Pattern",
+    "View",
     "Weight",
     "Window",
     "op",
@@ -69,6 +70,9 @@ class Weight:
 
 #: A part of an array: a slice an axis, from the first on.
 Index = tuple[slice, ...]
+
+#: What an array is seen as: parts of axes, the only element of one, and new axes of length 1.
+View = tuple[slice | int | None, ...]
 
 #: Parameters by role ("weight", "bias", …), in the order in which `infer` takes them.
 Parameters = dict[str, Weight]
@@ -179,8 +183,8 @@ class Op:
         """What computes the results of images once more, results of the batch being at hand."""
         return self, inputs
 
-    def view(self, x: Type) -> Index | None:
-        """The part of its operand that the result is, of an operation that computes nothing."""
+    def view(self, x: Type) -> View | None:
+        """How its operand is seen as the result, of an operation that computes nothing."""
         return None
 
     def places(self, *inputs: Type) -> tuple[Index, ...]:

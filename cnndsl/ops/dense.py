@@ -16,7 +16,8 @@ class FullyConnected(Op):
     """Every output reads every input: `y = W x + b`. Flattens a map by itself.
 
     A map's elements are taken in the order channel, row, column, so that weights are those of other
-    frameworks; W is `(features, inputs)`.
+    frameworks; W is `(features, inputs)`. A convolution's filters `(features, C, H, W)` are such a
+    matrix too.
     """
 
     features: int

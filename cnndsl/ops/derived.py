@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import zip_longest
 
-from cnndsl.graph.graph import Value, apply
 from cnndsl.graph.op import Mismatch, Op, op
 from cnndsl.graph.types import Size, Type
-from cnndsl.ops.shape import Move
-
-
-@op("reshape", registry=None)
-class Reshape(Move):
-    """The elements of a weight, in their order, as another shape."""
-
-    shape: tuple[int, ...]
-
-    def infer(self, weight: Type) -> Type:
-        return weight.like(self.shape)
-
-    def gradient(
-        self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
-    ) -> Sequence[Value | None]:
-        (dy,) = grads
-        assert dy is not None
-        return [apply(Reshape(inputs[0].type.features), dy, like=inputs[0])]
 
 
 @op("scale_filters", registry=None)
@@ -93,13 +74,13 @@ class PassShift(Op):
 class ComposeFilters(Op):
     """`Σ w₂ · w₁` over the channels between: the filters of w₂ behind those of w₁.
 
-    Inputs: w₂ (O, M, …) and w₁ (M, I, …), one of them 1x1; or matrices.
+    Inputs: w₂ (O, M, …) and w₁ (M, I, …), one of them 1x1 or a matrix.
     """
 
     differentiable = False
 
     def infer(self, second: Type, first: Type) -> Type:
-        kernel = map(max, second.features[2:], first.features[2:])
+        kernel = map(max, zip_longest(second.features[2:], first.features[2:], fillvalue=1))
         return first.like((second.features[0], first.features[1], *kernel))
 
 

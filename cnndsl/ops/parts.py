@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnndsl.graph.graph import Value, apply
-from cnndsl.graph.op import Index, Mismatch, op, side_by_side
+from cnndsl.graph.op import Index, Mismatch, View, op, side_by_side
 from cnndsl.graph.types import Type
 from cnndsl.ops.shape import Move
 
@@ -55,5 +55,5 @@ class Take(Move):
         shape[self.axis] = self.last - self.first
         return x.like(shape)
 
-    def view(self, x: Type) -> Index | None:
+    def view(self, x: Type) -> View | None:
         return (*[slice(None)] * self.axis, slice(self.first, self.last))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnndsl.graph.graph import Value, apply
-from cnndsl.graph.op import KW_ONLY, Index, Mismatch, Op, Window, op
+from cnndsl.graph.op import KW_ONLY, Mismatch, Op, View, Window, op
 from cnndsl.graph.types import Size, Type
 
 
@@ -55,6 +55,9 @@ class Flatten(Move):
     def window(self, x: Type) -> Window:
         return Window(None)
 
+    def view(self, x: Type) -> View | None:
+        return (slice(None), 0, 0) if x.is_map and x.extent == (1, 1) else None
+
 
 @op("unflatten", registry=None)
 class Unflatten(Move):
@@ -71,6 +74,9 @@ class Unflatten(Move):
         (dy,) = grads
         assert dy is not None
         return [apply(Flatten(), dy, like=inputs[0])]
+
+    def view(self, x: Type) -> View | None:
+        return (slice(None), None, None) if self.x.is_map and self.x.extent == (1, 1) else None
 
 
 class Margins(Move):
@@ -232,7 +238,7 @@ class Slice(Move):
         assert dy is not None
         return [apply(SliceGradient(self.channels, x.type), dy, like=x)]
 
-    def view(self, x: Type) -> Index | None:
+    def view(self, x: Type) -> View | None:
         part = slice(self.channels.start, self.channels.stop)
         return (*[slice(None)] * (len(x.shape) - 1), part)
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from cnndsl.graph.graph import Value, apply
+from collections.abc import Iterator
+
+from cnndsl.graph.graph import Graph, Value, apply
 from cnndsl.graph.op import Pattern
-from cnndsl.graph.rewrite import Declined, rule
+from cnndsl.graph.rewrite import Declined, Found, only_reader, rule, sweep
+from cnndsl.ops.activation import Activation
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.dense import FullyConnected
-from cnndsl.ops.derived import Reshape
+from cnndsl.ops.dropout import DropoutTraining
 from cnndsl.ops.geometry import dilated
+from cnndsl.ops.norm import BatchNorm, BatchNormTraining, Scale
 from cnndsl.ops.shape import Flatten, Unflatten
 from cnndsl.passes.windows import is_padded
 
+#: What is done to each channel by itself, so that a vector is as good as a map of 1x1.
+CHANNELWISE = (Activation, BatchNorm, BatchNormTraining, DropoutTraining, Scale)
 
-@rule(
-    Conv.of("x", "weight", "bias?"),
+
+@sweep(
     fires_on=(
         "input 3x4x2 -> conv 5, 3x4, pad=0 -> relu",
-        "input 4x4x2 -> avgpool global -> conv 5, 1x1, bias=false -> relu -> conv 3, 1x1",
+        "input 4x4x2 -> avgpool global -> conv 5, 1x1, bias=false -> bn -> relu -> conv 3, 1x1",
+        "input 2x2x2 -> conv 5, 2x2, pad=0 -> dropout 0.5 -> tanh -> upsample 2",
     ),
     leaves_alone=(
         "input 3x4x2 -> conv 5, 3x3, pad=0",
@@ -25,26 +32,34 @@ from cnndsl.passes.windows import is_padded
         "input 1x1x4 -> conv 6, 1x1, groups=2",
     ),
 )
-def conv_of_all(
-    x: Value, conv: Conv, conv_value: Value, weight: Value, bias: Value | None, **_: object
-) -> Value | Declined:
+def conv_of_all(graph: Graph) -> Iterator[Found]:
     """conv(x, w, b) = fc(x, w, b) where the kernel is the whole map, with no padding.
 
-    The weights (O, C, H, W) are read as (O, C·H·W), the vector as a map of 1x1. In training too.
-    A classifier of 1x1 convolutions on a 1x1 map becomes the fully connected one that it was.
+    An fc reads the filters in their order. What follows channel by channel is done to the vector,
+    and what is left is seen as a map of 1x1. In training too. A classifier of 1x1 convolutions on a
+    1x1 map becomes the fully connected one that it was.
     """
-    if dilated(conv.kernel, conv.dilation) != x.type.extent or is_padded(conv, x.type):
-        return Declined("the kernel is not the whole map")
-    if x.type.extent != conv.kernel:
-        return Declined("the kernel skips elements")
-    if conv.groups > 1:
-        return Declined("a convolution in groups reads a part of the channels")
-    matrix = apply(Reshape((conv.filters, x.type.elements)), weight, like=weight)
-    behind = [] if bias is None else [bias]
-    vector = apply(
-        FullyConnected(conv.filters, bias=bool(behind)), x, matrix, *behind, like=conv_value
-    )
-    return apply(Unflatten(conv_value.type), vector, like=conv_value)
+    for node in graph.of(Conv):
+        conv, old, (x, weight, *bias) = graph.op(node), Value(graph, node), graph.operands(node)
+        assert isinstance(conv, Conv)
+        whole = dilated(conv.kernel, conv.dilation) == conv.kernel == x.type.extent
+        if not whole or is_padded(conv, x.type):
+            continue
+        if conv.groups > 1:
+            yield old, Declined("a convolution in groups reads a part of the channels")
+            continue
+        fc = FullyConnected(conv.filters, bias=bool(bias))
+        new = apply(fc, x, weight, *bias, like=old)
+        yield old, None
+        while only_reader(old) and isinstance(
+            graph.op(reader := graph.users(old)[0][0]), CHANNELWISE
+        ):
+            results = graph.results(reader)
+            new = apply(graph.op(reader), new, *graph.operands(reader)[1:], like=results[0])
+            for more in results[1:]:
+                graph.replace(more, Value(graph, new.node, more.output))
+            old = results[0]
+        graph.replace(old, apply(Unflatten(old.type), new, like=old))
 
 
 @rule(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cnndsl.graph.graph import Graph, Node, Value
 from cnndsl.graph.leaves import STATE, Input
-from cnndsl.graph.op import Index
+from cnndsl.graph.op import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Part:
     """A value that is a part of another: the elements of `whole` at `index`."""
 
     whole: Value
-    index: Index
+    index: View
 
 
 class Placement:
@@ -66,7 +66,7 @@ class Placement:
         """Whether a value is not in one piece."""
         while value in self.parts:
             part = self.parts[value]
-            if any(s != slice(None) for s in part.index[1:]):
+            if any(isinstance(s, slice) and s != slice(None) for s in part.index[1:]):
                 return True
             value = part.whole
         return False

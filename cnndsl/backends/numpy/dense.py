@@ -21,6 +21,11 @@ def flattened(x: Array) -> Array:
     return x
 
 
+def matrix(weight: Array) -> Array:
+    """Weights as (features, inputs); filters in the order of `flattened`. Never a copy."""
+    return weight.reshape(len(weight), -1, copy=False)
+
+
 def unflatten(flat: Array, x: Array) -> None:
     """The inverse of `flattened`, into `x`."""
     if x.ndim == 4:
@@ -41,7 +46,7 @@ def fully_connected(
     def run(x: Array, weight: Array, *rest: Array) -> None:
         more = rest[: len(inputs) - 2 + finish.adds]
         y, scratch = rest[len(more)], rest[-1]
-        np.matmul(flattened(x), weight.T, out=y)
+        np.matmul(flattened(x), matrix(weight).T, out=y)
         bias = finish.along(more[0]) if len(inputs) == 3 else None
         finish(y, bias, more[-1] if finish.adds else None, scratch)
 
@@ -53,9 +58,9 @@ def input_gradient(
 ) -> Kernel:
     def run(weight: Array, dy: Array, dx: Array) -> None:
         if dx.ndim == 2:
-            np.matmul(dy, weight, out=dx)
+            np.matmul(dy, matrix(weight), out=dx)
         else:
-            unflatten(dy @ weight, dx)
+            unflatten(dy @ matrix(weight), dx)
 
     return Kernel(run)
 
@@ -64,7 +69,7 @@ def weight_gradient(
     op: FullyConnectedWeightGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
     def run(x: Array, dy: Array, dw: Array) -> None:
-        np.matmul(dy.T, flattened(x), out=dw)
+        np.matmul(dy.T, flattened(x), out=matrix(dw))
 
     return Kernel(run)
 

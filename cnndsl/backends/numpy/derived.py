@@ -12,15 +12,10 @@ from cnndsl.ops.derived import (
     NormalScale,
     NormalShift,
     PassShift,
-    Reshape,
     ScaleFilters,
     ScaleInputs,
 )
 from cnndsl.runtime.kernel import Array, Builders, Kernel
-
-
-def reshape(op: Reshape, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
-    return Kernel(lambda x, y: np.copyto(y, x.reshape(y.shape)))
 
 
 def scale_filters(op: ScaleFilters, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
@@ -99,7 +94,6 @@ def diagonal_filters(
 
 
 KERNELS: Builders = {
-    Reshape: reshape,
     ScaleFilters: scale_filters,
     NormalScale: normal_scale,
     NormalShift: normal_shift,
