@@ -36,6 +36,7 @@ ZOO = {
     "resnet:resnet20": "16x16x3",
     "densenet:densenet121": "32x32x3",
     "densenet:cifar_densenet": "16x16x3",
+    "cells:cells": "16x16x3",
     "convnext:convnext_t": "32x32x3",
     "fully_convolutional:fully_convolutional": "64x64x3",
     "inception:inception": "32x32x3",
@@ -50,6 +51,7 @@ ZOO = {
 #: Arguments that make a family's member small.
 SMALLER: dict[str, dict[str, str | int]] = {
     "densenet:cifar_densenet": {"n": 3},
+    "cells:cells": {"width": 4, "repeats": 1},
     "convnext:convnext_t": {"depths": "[1, 1]", "width": 16},
     "fully_convolutional:fully_convolutional": {"width": 4, "dense": 16, "window": 2},
     "inception:inception": {"width": 4},

@@ -19,6 +19,7 @@ STEPS, IMAGES, RATE = 50, 4, 0.005
 
 #: Networks in which every rewrite for training fires somewhere.
 NETWORKS = (
+    "cells:cells",
     "densenet:cifar_densenet",
     "fully_convolutional:fully_convolutional",
     "inception:inception",

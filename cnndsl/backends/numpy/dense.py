@@ -22,8 +22,8 @@ def flattened(x: Array) -> Array:
 
 
 def matrix(weight: Array) -> Array:
-    """Weights as (features, inputs); filters in the order of `flattened`. Never a copy."""
-    return weight.reshape(len(weight), -1, copy=False)
+    """Weights as (features, inputs); filters in the order of `flattened`."""
+    return weight.reshape(len(weight), -1)
 
 
 def unflatten(flat: Array, x: Array) -> None:
