@@ -123,7 +123,12 @@ class Diagnostic:
             "end_line": span.source.position(max(span.start, span.end - 1))[0] if span else None,
             "label": self.label.text if self.label else None,
             "secondary": [
-                {"line": s.span.line, "column": s.span.column, "text": s.text}
+                {
+                    "file": s.span.source.name,
+                    "line": s.span.line,
+                    "column": s.span.column,
+                    "text": s.text,
+                }
                 for s in self.secondary
             ],
             "calls": list(self.calls),

@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields
 import cnndsl.ops  # noqa: F401
 from cnndsl.frontend.arguments import signature
 from cnndsl.graph.op import LOSSES, OPS, OPTIMIZERS, Op, spell_value
+from cnndsl.graph.rewrite import Rewrite
 
 #: The joins and what they mean; they are of the language, not of the graph.
 JOINS = {
@@ -102,31 +103,53 @@ def markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def rewrites() -> str:
-    """The rewrites as `docs/rewrites.md` holds them, each with its equation first."""
+def rewrites() -> dict[str, str]:
+    """The pages of `docs/rewrites/` by file name: one a rewrite, its equation first, and a list."""
     from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
+    from cnndsl.passes.epilogues import EPILOGUES
 
-    lines = [
-        "# Rewrites",
-        "",
-        "Written by `python docs/write.py`, from the docstrings. `cnndsl optimize MODEL` shows",
-        "which of them fire on a network, where, and what it costs before and after; `--explain`",
-        "says why one declines. Each is proved on numbers: on its examples and on the zoo, in",
-        "float64 at 1e-9, and those for training with their gradients too.",
-    ]
-    for rewrite in FOR_INFERENCE:
-        use = "training and inference" if rewrite in FOR_TRAINING else "inference"
-        lines += [
-            "",
-            f"## {rewrite.name}",
-            "",
-            inspect.cleandoc(rewrite.equation),
-            "",
-            f"For {use}.",
-        ]
-        for title, examples in (
-            ("Fires on", rewrite.fires_on),
-            ("Leaves alone", rewrite.leaves_alone),
-        ):
-            lines += ["", f"{title}:", "", "```", *examples, "```"]
+    uses: dict[str, list[Rewrite]] = {
+        "For training and inference": [r for r in FOR_INFERENCE if r in FOR_TRAINING],
+        "For inference, where weights and statistics are constant": [
+            r for r in FOR_INFERENCE if r not in FOR_TRAINING
+        ],
+        "For training": [r for r in FOR_TRAINING if r not in FOR_INFERENCE],
+        "For engines that ask for it": list(EPILOGUES),
+    }
+    pages = {}
+    lines = ["# Rewrites", "", *_ABOUT.strip().splitlines()]
+    for use, members in uses.items():
+        lines += ["", f"## {use}", "", "| rewrite | equation |", "|---|---|"]
+        for rewrite in members:
+            equation = rewrite.equation.split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+            lines.append(f"| [{rewrite.name}]({rewrite.name}.md) | {equation} |")
+            pages[f"{rewrite.name}.md"] = _page(rewrite, use)
+    return {"README.md": "\n".join(lines) + "\n", **pages}
+
+
+_ABOUT = """
+Written by `python docs/write.py`, from the docstrings. A rewrite is an equation, applied from left
+to right wherever its left side stands, until none does. `cnndsl optimize MODEL` shows which fire on
+a network, where, which declined and why, and what the network costs before and after.
+
+Each is proved on numbers in float64 at 1e-9: on its examples, on networks of the zoo and of
+`examples/`, and with all others on random networks (`pytest tests/test_random_programs.py`; with
+`--profile nightly`, 1,000 of them). Those for training have the same gradients too, and 50 steps of
+training have the same losses. What they save is measured in
+[the table](../../benchmarks/results/rewrites.md).
+
+Not in the list, because it is no equation between graphs: slices are views and parts of a concat
+are computed in the concat's memory (`runtime/placement.py`); parameters that stand side by side are
+one array with one gradient and one update (`passes/join.py`); and `--memory` recomputes in the
+backward pass what would not fit (`runtime/recompute.py`).
+"""
+
+
+def _page(rewrite: Rewrite, use: str) -> str:
+    lines = [f"# {rewrite.name}", "", inspect.cleandoc(rewrite.equation), "", f"{use}."]
+    for title, examples in (
+        ("Fires on", rewrite.fires_on),
+        ("Leaves alone", rewrite.leaves_alone),
+    ):
+        lines += ["", f"{title}:", "", "```", *examples, "```"]
     return "\n".join(lines) + "\n"

@@ -11,4 +11,5 @@ HERE = Path(__file__).parent
 
 if __name__ == "__main__":
     write_whole(HERE / "layers.md", markdown())
-    write_whole(HERE / "rewrites.md", rewrites())
+    for name, text in rewrites().items():
+        write_whole(HERE / "rewrites" / name, text)

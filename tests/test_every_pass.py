@@ -118,7 +118,9 @@ def test_the_order_of_rewrites_does_not_matter_to_costs(reference: str) -> None:
         assert len(found) == 1
 
 
-@pytest.mark.parametrize("rewrite", {*ALL, *FOR_TRAINING}, ids=lambda rewrite: rewrite.name)
+@pytest.mark.parametrize(
+    "rewrite", dict.fromkeys([*ALL, *FOR_TRAINING]), ids=lambda rewrite: rewrite.name
+)
 def test_a_rewrite_states_its_equation(rewrite: Rewrite) -> None:
     assert rewrite.equation
     assert rewrite.fires_on

@@ -51,10 +51,14 @@ class Rewrite(ABC):
 
 @dataclass(frozen=True)
 class Rule(Rewrite):
-    """A rewrite of one pattern: `replacement` gets what the pattern names and returns a value."""
+    """A rewrite of one pattern.
+
+    `replacement` gets what the pattern names and returns a value, or why it declines, or None where
+    the pattern holds and the rule has nothing to say: most pools are not of one element.
+    """
 
     pattern: Pattern
-    replacement: Callable[..., Value | Declined]
+    replacement: Callable[..., Value | Declined | None]
 
     def apply(self, graph: Graph) -> Iterator[Event]:
         for node in list(graph.nodes()):
@@ -65,6 +69,8 @@ class Rule(Rewrite):
                 continue
             layer, span = graph.name(node), graph.span(node)
             result = self.replacement(**matched)
+            if result is None:
+                continue
             if isinstance(result, Declined):
                 yield Event(self.name, layer, span, result.reason)
                 continue
@@ -92,10 +98,10 @@ class Sweep(Rewrite):
 
 def rule(
     pattern: Pattern, *, fires_on: Sequence[str], leaves_alone: Sequence[str]
-) -> Callable[[Callable[..., Value | Declined]], Rule]:
+) -> Callable[[Callable[..., Value | Declined | None]], Rule]:
     """Make a rule of a function whose docstring is the equation."""
 
-    def decorate(function: Callable[..., Value | Declined]) -> Rule:
+    def decorate(function: Callable[..., Value | Declined | None]) -> Rule:
         equation = inspect.getdoc(function) or ""
         examples = tuple(fires_on), tuple(leaves_alone)
         return Rule(function.__name__, equation, *examples, pattern, function)

@@ -87,7 +87,7 @@ def _sum(values: Sequence[Value]) -> Value:
         "input 7x7x3 -> add { | conv 4, 4x4, pad=0 | conv 4, 1x1, /2 }",
     ),
 )
-def merge_branches(total_value: Value, **_: object) -> Value | Declined:
+def merge_branches(total_value: Value, **_: object) -> Value | Declined | None:
     """conv(x, v, a) + conv(x, w, b) + s·x + t = conv(x, v + w₀ + s₀, a + b + t).
 
     w₀ is the smaller kernel w within zeros, as large as v; s₀ the filter that multiplies each
@@ -99,7 +99,7 @@ def merge_branches(total_value: Value, **_: object) -> Value | Declined:
     branches: dict[Value, list[Value]] = {}
     for value in operands:
         branches.setdefault(_source(value), []).append(value)
-    why = Declined("no two of the addends are linear in one value, one of them a convolution")
+    why: Declined | None = None
     for x, members in branches.items():
         convs = [v for v in members if v != x and isinstance(v.op, Conv)]
         if not convs or len(members) == 1:

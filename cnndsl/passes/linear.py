@@ -55,7 +55,7 @@ def _composed(op: Conv | FullyConnected, inner: Value, outer: Value) -> Value | 
 )
 def conv_of_conv(
     x: Value, inner: Conv, inner_value: Value, outer: Conv, outer_value: Value, **_: object
-) -> Value | Declined:
+) -> Value | Declined | None:
     """conv(conv(x, v, a), w, b) = conv(x, w·v, b + Σ w·a) where one of the two is 1x1.
 
     w·v sums over the channels between. With a 1x1 first, where it skips nothing and the second
@@ -66,7 +66,7 @@ def conv_of_conv(
     if outer.kernel == Size(1, 1):
         wide, on = inner, x.type
     elif inner.kernel != Size(1, 1):
-        return Declined("neither of the convolutions is 1x1")
+        return None
     elif inner.stride > 1:
         return Declined("the 1x1 convolution skips elements")
     elif inner_value.graph.operands(inner_value.node)[2:] and is_padded(outer, inner_value.type):

@@ -52,13 +52,13 @@ def average_before_pointwise(
     avgpool: AveragePool,
     avgpool_value: Value,
     **_: object,
-) -> Value | Declined:
+) -> Value | Declined | None:
     """avgpool(conv1x1(x)) = conv1x1(avgpool(x)): the mean of a sum is the sum of the means.
 
     In training too. With stride 2, DenseNet's transitions, a quarter of the multiply-adds is left.
     """
     if conv.kernel != Size(1, 1) or conv.stride != 1 or any(map(sum, conv.pads(x.type))):
-        return Declined("the convolution is not a 1x1 at every position")
+        return None
     if not only_reader(conv_value):
         return Declined("something else reads the convolution")
     if avgpool.count_pad and bias is not None and any(map(sum, avgpool.pads(x.type))):

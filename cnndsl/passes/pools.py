@@ -114,12 +114,11 @@ def _composed(outer: Sequence[Span], inner: Sequence[Span], means: bool) -> list
 )
 def pool_of_all(
     x: Value, pool: AveragePool | MaxPool, pool_value: Value, **_: object
-) -> Value | Declined:
+) -> Value | None:
     """A pool whose window is the whole map is the global pool."""
-    if pool.kernel == GLOBAL:
-        return Declined("the pool is global as it is")
-    if pool.size(x.type) != x.type.extent or is_padded(pool, x.type):
-        return Declined("the window is not the whole map")
+    whole = pool.size(x.type) == x.type.extent and not is_padded(pool, x.type)
+    if pool.kernel == GLOBAL or not whole:
+        return None
     return apply(replace(pool, kernel=GLOBAL, stride=None, pad=0, ceil=False), x, like=pool_value)
 
 
@@ -142,10 +141,10 @@ def stride_of_stride(
     weight: Value,
     bias: Value | None,
     **_: object,
-) -> Value | Declined:
+) -> Value | Declined | None:
     """conv1x1(pool1x1(x)) by strides s₁ and s₂ = conv1x1(x) by s₁·s₂: it skips what was dropped."""
     if pool.size(x.type) != Size(1, 1):
-        return Declined("the pool looks at more than one element")
+        return None
     if conv.kernel != Size(1, 1):
         return Declined("the convolution looks at more than one element")
     skipping = replace(conv, stride=pool.step() * conv.stride, pad=0)

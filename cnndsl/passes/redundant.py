@@ -27,10 +27,10 @@ def activation_twice(
     inner_value: Value,
     outer_value: Value,
     **_: object,
-) -> Value | Declined:
+) -> Value | None:
     """relu(relu(x)) = relu(x); relu6(relu(x)) = relu(relu6(x)) = relu6(x)."""
     if not (isinstance(inner, Relu | Relu6) and isinstance(outer, Relu | Relu6)):
-        return Declined("only relu and relu6 change nothing the second time")
+        return None
     if isinstance(outer, Relu) or inner == outer:
         return inner_value
     return apply(outer, x, like=outer_value)
@@ -41,11 +41,11 @@ def activation_twice(
     fires_on=("input 4x4x3 -> maxpool 1x1, /1", "input 1x1x3 -> avgpool global"),
     leaves_alone=("input 4x4x3 -> avgpool 1x1, /2", "input 4x4x3 -> maxpool 2x2, /2"),
 )
-def pool_of_one(x: Value, pool: Pool, pool_value: Value, **_: object) -> Value | Declined:
+def pool_of_one(x: Value, pool: Pool, pool_value: Value, **_: object) -> Value | Declined | None:
     """A pool whose window is one element and whose stride is 1 is x."""
     assert isinstance(pool, AveragePool | MaxPool)
     if pool.size(x.type) != Size(1, 1):
-        return Declined("the window is larger than one element")
+        return None
     if pool_value.type.extent != x.type.extent:
         return Declined("the stride skips elements")
     return x

@@ -90,18 +90,19 @@ def test_json_is_stable(
     assert status(["check", "E0203_stride.cnn", "E0301_layers.cnn", "--format", "json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert [list(mistake) for mistake in told] == [JSON_KEYS] * len(told)
+    here = "E0203_stride.cnn"
     assert told[0] == {
         "code": "E0203",
         "severity": "error",
         "message": "the two sides of `residual` have different shapes",
-        "file": "E0203_stride.cnn",
+        "file": here,
         "line": 3,
         "column": 5,
         "end_line": 3,
         "label": "the value that enters is 56x56x64",
         "secondary": [
-            {"line": 4, "column": 9, "text": "56x56 becomes 28x28 here"},
-            {"line": 5, "column": 9, "text": "the body leaves 28x28x128"},
+            {"file": here, "line": 4, "column": 9, "text": "56x56 becomes 28x28 here"},
+            {"file": here, "line": 5, "column": 9, "text": "the body leaves 28x28x128"},
         ],
         "calls": [
             "called from E0203_stride.cnn:14:13, in `basic 64 * 2^stage, "
