@@ -36,6 +36,7 @@ ZOO = {
     "resnet:resnet20": "16x16x3",
     "densenet:densenet121": "32x32x3",
     "densenet:cifar_densenet": "16x16x3",
+    "mobilenet:mobilenet_v2": "32x32x3",
     "cells:cells": "16x16x3",
     "convnext:convnext_t": "32x32x3",
     "fully_convolutional:fully_convolutional": "64x64x3",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from rewriting import PATHS, shrunken
+from rewriting import ENGINE, PATHS, shrunken
 
-from cnndsl.backends import get_backend
 from cnndsl.compile import Objective, training_graph
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.rewrite import Event, Rewrite
@@ -30,10 +29,15 @@ NETWORKS = (
 )
 
 
-def losses(graph: Graph, rewrites: Sequence[Rewrite], events: list[Event]) -> list[float]:
+def losses(
+    graph: Graph,
+    rewrites: Sequence[Rewrite],
+    fusions: Sequence[Rewrite],
+    events: list[Event],
+) -> list[float]:
     """The loss of every step of training on random images, a new batch each time."""
-    step = training_graph(graph, Objective(), rewrites, events=events)
-    program = lower(step, get_backend("numpy"), IMAGES)
+    step = training_graph(graph, Objective(), rewrites, fusions, events)
+    program = lower(step, ENGINE, IMAGES)
     states = initial_states(graph, Initialisation(), 1)
     for name, slot in program.states.items():
         program.write(name, states.get(name, np.zeros(slot.type.concrete())))
@@ -54,9 +58,10 @@ def test_rewrites_leave_loss_curves_as_they_are() -> None:
     events: list[Event] = []
     for name in NETWORKS:
         first, second = (
-            losses(shrunken(name), rewrites, events) for rewrites in ((), FOR_TRAINING)
+            losses(shrunken(name), *lists, events)
+            for lists in (((), ()), (FOR_TRAINING, ENGINE.fusions))
         )
         np.testing.assert_allclose(first, second, rtol=1e-9, err_msg=name)
         assert len(set(first)) == STEPS
     fired = {event.rewrite for event in events if event.declined is None}
-    assert fired == {rewrite.name for rewrite in FOR_TRAINING}
+    assert fired == {rewrite.name for rewrite in (*FOR_TRAINING, *ENGINE.fusions)}

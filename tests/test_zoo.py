@@ -39,6 +39,8 @@ PUBLISHED = {
     "resnet:resnet44": (658_586, 97_174_144),
     "resnet:resnet56": (853_018, 125_485_696),
     "resnet:resnet110": (1_727_962, 252_887_680),
+    "mobilenet:mobilenet_v1": (4_231_976, 568_740_352),
+    "mobilenet:mobilenet_v2": (3_504_872, 300_774_272),
     "densenet:densenet121": (7_978_856, 2_834_161_664),
     "densenet:densenet161": (28_681_000, 7_727_907_072),
     "densenet:densenet169": (14_149_480, 3_359_843_328),

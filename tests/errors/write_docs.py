@@ -79,8 +79,8 @@ were so. Where a claim fails, later ones that fail by the same difference are no
 The exit status is 0; 1 where the network or the data is wrong; 2 where the command line is; 130
 after Ctrl-C. `cnndsl check --format json` prints a list of objects with `code`, `severity`,
 `message`, `file`, `line`, `column`, `end_line`, `label`, `secondary` (each with `file`, `line`,
-`column`, `text`), `calls`, `trace` and `help`; `file`, `line` and `column` are null where there is no
-place.
+`column`, `text`), `calls`, `trace` and `help`; `file`, `line` and `column` are null where there is
+no place.
 """
 
 ABOUT_MUTANTS = """\
