@@ -13,7 +13,7 @@ from cnndsl.frontend.library import Module, load_file, load_text
 from cnndsl.frontend.lint import lint
 from cnndsl.graph.autodiff import add_gradients
 from cnndsl.graph.graph import Graph
-from cnndsl.graph.op import Op
+from cnndsl.graph.op import Mismatch, Op
 from cnndsl.graph.rewrite import Event, Rewrite, optimise
 from cnndsl.graph.types import Size
 from cnndsl.ops.loss import CrossEntropy
@@ -105,6 +105,9 @@ def training_graph(
     """The graph of one training step, optimised: loss, gradients, updates.
 
     `events` gets what rewrites did.
+
+    Raises:
+        CnndslError: the loss does not fit, or there is nothing to train.
     """
     graph = graph.copy()
     unused = freeze(graph, objective.frozen)
@@ -113,8 +116,14 @@ def training_graph(
     for_training(graph)
     happened = optimise(graph, rewrites)
     join_states(graph)
-    loss = add_loss(graph, objective.loss)
+    try:
+        loss = add_loss(graph, objective.loss)
+    except Mismatch as mismatch:
+        message = f"there is no step of training: {mismatch.message}"
+        raise error("E0201", message, help=mismatch.help) from None
     gradients = add_gradients(graph, loss)
+    if not gradients:
+        raise error("E0704", "there is no step of training: nothing is left that could learn")
     add_updates(graph, gradients, objective.optimizer, objective.decay_all)
     graph.prune()
     happened += [e for e in optimise(graph, rewrites) if e.declined is None]

@@ -35,7 +35,8 @@ def _pooling(draw: st.DrawFn, shape: Shape, keep: bool) -> tuple[str, Shape]:
 
 def _in_place(draw: st.DrawFn, shape: Shape) -> tuple[str, Shape]:
     words = ("bn", "bn", "relu", "relu", "relu6", "tanh", "leaky_relu 0.1", "silu", "dropout 0.3")
-    return _one_of(draw, *words, "dwconv 3x3", "scale", "identity"), shape
+    more = ("dwconv 3x3", "scale", "identity", "groupnorm 1", "layernorm", "gelu", "lrn 3")
+    return _one_of(draw, *words, *more), shape
 
 
 def _channels(draw: st.DrawFn, shape: Shape) -> tuple[str, Shape]:
@@ -52,7 +53,9 @@ def _margins(draw: st.DrawFn, shape: Shape) -> tuple[str, Shape]:
 
 def _joined(draw: st.DrawFn, shape: Shape, depth: int) -> tuple[str, Shape]:
     height, width, channels = shape
-    word = _one_of(draw, "concat", "concat", "add", "residual")
+    word = _one_of(draw, "concat", "concat", "add", "residual", "gate")
+    if word == "gate":
+        return f"gate {{ avgpool global -> conv {channels}, 1x1 -> sigmoid }}", shape
     if word == "residual":
         body, inside = _chain(draw, shape, depth - 1, keep=True)
         fit = "" if inside[2] == channels else f" -> conv {channels}, 1x1"

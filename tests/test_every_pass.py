@@ -24,9 +24,10 @@ from cnndsl.cli.optimize import costs, whole
 from cnndsl.graph import analysis
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.rewrite import Rewrite, optimise
+from cnndsl.ops.conv import Conv
 from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
 from cnndsl.passes.inference import for_inference
-from cnndsl.passes.training import for_training
+from cnndsl.passes.training import for_training, freeze
 from cnndsl.runtime.lower import lower
 
 ALL = (*FOR_INFERENCE, *ENGINE.fusions)
@@ -143,6 +144,34 @@ def test_a_rewrite_states_its_equation(rewrite: Rewrite) -> None:
     assert rewrite.equation
     assert rewrite.fires_on
     assert rewrite.leaves_alone
+
+
+def test_towers_of_any_height_are_merged() -> None:
+    tower = " -> ".join(["conv 2, 3x3 -> relu"] * 30)
+    graph = model(f"input 4x4x1 -> concat {{ | {tower} | {tower} }} -> fc 3")
+    for_inference(graph)
+    optimise(graph, FOR_INFERENCE)
+    assert len([n for n in analysis.layers(graph) if graph.op(n).name == "conv"]) == 30
+
+
+def test_slices_of_slices_are_merged_without_more_work() -> None:
+    graph = model(
+        "input 6x6x8 as a -> concat { | slice 0..4 -> conv 4, 3x3 as b"
+        " -> concat { | slice 0..2 -> conv 2, 3x3 | from b -> slice 2..4 -> conv 2, 3x3 }"
+        " | from a -> slice 4..8 -> conv 4, 3x3 } -> fc 3"
+    )
+    assert_same(gradients(graph, ()), gradients(graph, FOR_TRAINING, ENGINE.fusions))
+    changed = graph.copy()
+    optimise(changed, FOR_TRAINING)
+    assert work(changed)[0] == work(graph)[0]
+
+
+def test_a_frozen_sibling_is_left_apart() -> None:
+    graph = model("input 6x6x3 -> concat { | conv 4, 3x3 | conv 4, 3x3 | conv 4, 3x3 } -> fc 3")
+    freeze(graph, ("conv1",))
+    fired(graph, FOR_TRAINING)
+    filters = [graph.op(n).filters for n in graph.of(Conv)]
+    assert sorted(filters) == [4, 8]
 
 
 def test_densenets_transitions_have_a_quarter_of_the_work() -> None:

@@ -29,7 +29,7 @@ SMALL = {
     "resnet:resnet50": "32x32x3",
     "resnet:resnet20": "16x16x3",
     "mobilenet:mobilenet_v1": "64x64x3",
-    "mobilenet:mobilenet_v2": "64x64x3",
+    "mobilenet:mobilenet_v2": "96x96x3",
     "densenet:densenet121": "64x64x3",
     "densenet:cifar_densenet": "16x16x3",
 }

@@ -39,7 +39,7 @@ Examples:
     help="Default: what the file's suffix says, else svg.",
 )
 @click.option("--expand", is_flag=True, help="Draw every repetition of a block.")
-@click.option("--optimized", is_flag=True, help="As it runs in inference, after all rewrites.")
+@click.option("--optimized", is_flag=True, help="After the rewrites for inference.")
 @click.option("--direction", type=click.Choice(["down", "right"]), default="down")
 @model_options
 def command(

@@ -106,7 +106,7 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]
     def convert(
         self, value: Any, param: click.Parameter | None, context: click.Context | None
     ) -> int:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]?B?)", str(value), re.IGNORECASE)
+        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([KMG]?B?)", str(value), re.I | re.A)
         unit = found[2].upper() if found else ""
         if found is None or unit not in self.units:
             self.fail(f"a size such as 500MB or 2GB is wanted, this is '{value}'", param, context)

@@ -12,6 +12,7 @@ from cnndsl.cli.model import Bytes, load_network, model_options
 from cnndsl.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
+    from cnndsl.compile import Objective
     from cnndsl.graph.graph import Graph
     from cnndsl.graph.rewrite import Event, Rewrite
 
@@ -50,20 +51,23 @@ def command(
     """Show which rewrites fire on a network, where, and what it costs before and after.
 
     Multiply-adds are those of an image. Bytes are those that kernels read and write for a batch,
-    weights included; the peak is that of the planned arena. Training is a whole step: the loss,
-    gradients and updates. With --memory its peak is brought down by recomputation.
+    weights included; the peak is that of the planned arena. Training is a whole step by
+    the model's recipe: the loss, gradients and updates. With --memory its peak is brought down by
+    recomputation.
     """
     if memory is not None and use == "inference":
         raise click.UsageError("--memory goes with --for training")
 
     from cnndsl.backends import get_backend
     from cnndsl.compile import keep_to
+    from cnndsl.training.recipe import recipe_of
 
     network = load_network(model, **options)
     rewrites, fusions = _chosen(use, passes, without)
-    before = costs(whole(network.graph, use, (), ()), batch)
+    objective = recipe_of(network).objective if use == "training" else None
+    before = costs(whole(network.graph, use, (), (), objective=objective), batch)
     events: list[Event] = []
-    graph = whole(network.graph, use, rewrites, fusions, events)
+    graph = whole(network.graph, use, rewrites, fusions, events, objective)
     if memory is not None:
         keep_to(graph, get_backend(), batch, memory)
     after = costs(graph, batch)
@@ -87,13 +91,14 @@ def whole(
     rewrites: Sequence[Rewrite],
     fusions: Sequence[Rewrite],
     events: list[Event] | None = None,
+    objective: Objective | None = None,
 ) -> Graph:
-    """What runs: a forward pass, or a step of training by gradient descent with momentum."""
+    """What runs: a forward pass, or a step of training as the objective says."""
     from cnndsl.compile import Objective, inference_graph, training_graph
 
     if use == "inference":
         return inference_graph(graph, rewrites, fusions, events)
-    return training_graph(graph, Objective(), rewrites, fusions, events)
+    return training_graph(graph, objective or Objective(), rewrites, fusions, events)
 
 
 def _chosen(

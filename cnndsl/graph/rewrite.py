@@ -153,13 +153,14 @@ def only_reader(value: Value) -> bool:
     return len(graph.users(value)) == 1 and value not in set(graph.roots())
 
 
-def optimise(graph: Graph, rewrites: Sequence[Rewrite], most_rounds: int = 20) -> list[Event]:
+def optimise(graph: Graph, rewrites: Sequence[Rewrite]) -> list[Event]:
     """Apply rewrites in order, again and again until none fires.
 
     Returns what fired, and of what was declined what still stands in the end.
     """
     fired: list[Event] = []
-    for _ in range(most_rounds):
+    # Deep towers of siblings merge one layer a round, and every rule makes a graph simpler.
+    for _ in range(len(graph) + 20):
         declined: dict[tuple[str, str], Event] = {}
         before = len(fired)
         for rewrite in rewrites:

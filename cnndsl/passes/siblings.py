@@ -10,7 +10,7 @@ from cnndsl.graph.rewrite import Declined, Found, only_reader, sweep
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.merge import Add
 from cnndsl.ops.parts import Join
-from cnndsl.passes.slices import cut, runs, split
+from cnndsl.passes.slices import cut, runs, split, trained
 
 
 def joined(values: Sequence[Value], axis: int) -> Value:
@@ -23,21 +23,23 @@ def joined(values: Sequence[Value], axis: int) -> Value:
 
 
 def _windows(graph: Graph, node: Node) -> tuple[object, ...]:
-    """What convolutions have in common that look at their inputs in one way."""
-    conv, (x, weight, *bias) = graph.op(node), graph.operands(node)
+    """What convolutions have in common that look at their inputs in one way, and train alike."""
+    conv, (x, *weights) = graph.op(node), graph.operands(node)
     assert isinstance(conv, Conv)
     window = (conv.kernel, conv.stride, conv.pads(x.type), conv.dilation)
-    return *window, weight.type.dtype, len(bias)
+    return *window, conv.groups, trained(weights[0]), len(weights)
 
 
 def _addends(conv: Value) -> tuple[object, ...]:
-    """What convolutions of slices have in common whose sum is one convolution."""
-    return conv.op, _windows(conv.graph, conv.node)
+    """What convolutions of slices have in common whose sum is one convolution: not the bias."""
+    assert isinstance(conv.op, Conv)
+    return conv.op.filters, *_windows(conv.graph, conv.node)[:-1]
 
 
 def _groups(conv: Value) -> tuple[object, ...]:
     """What convolutions of slices have in common that are one convolution in groups."""
-    return *_addends(conv), conv.graph.operands(conv.node)[0].type.channels
+    channels = conv.graph.operands(conv.node)[0].type.channels
+    return *_addends(conv), len(conv.graph.operands(conv.node)), channels
 
 
 @sweep(
@@ -111,6 +113,8 @@ def merge_groups(graph: Graph) -> Iterator[Found]:
     fires_on=(
         "input 6x6x3 -> conv 4, 1x1 as a -> add {"
         " | slice 0..1 -> conv 5, 1x1 | from a -> slice 1..4 -> conv 5, 1x1 }",
+        "input 6x6x3 -> conv 4, 1x1 as a -> add {"
+        " | slice 0..1 -> conv 5, 1x1 | from a -> slice 1..4 -> conv 5, 1x1, bias=false }",
         "input 6x6x4 as a -> slice 2..4 -> conv 5, 3x3, /2 as b -> from a -> slice 0..2"
         " -> conv 5, 3x3, /2 -> add { | identity | from b }",
     ),
@@ -135,9 +139,11 @@ def merge_sums(graph: Graph) -> Iterator[Found]:
         if conv.groups > 1:
             yield x, Declined("the convolutions have groups")
             continue
-        columns = list(zip(*(graph.operands(v.node)[1:] for v in old), strict=True))
-        weights = [joined(columns[0], 1), *(apply(Add(), *c, like=c[0]) for c in columns[1:])]
-        result = apply(conv, cut(x, part, old[0]), *weights, like=old[0])
+        weights = joined([graph.operands(v.node)[1] for v in old], 1)
+        biases = [bias for v in old for bias in graph.operands(v.node)[2:]]
+        behind = [apply(Add(), *biases, like=biases[0])] if len(biases) > 1 else biases
+        one = replace(conv, bias=bool(biases))
+        result = apply(one, cut(x, part, old[0]), weights, *behind, like=old[0])
         others = [v for v in graph.operands(total) if v not in old]
         if others:
             result = apply(Add(), result, *others, like=Value(graph, total))

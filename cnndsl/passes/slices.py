@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import pairwise
 
 from cnndsl.graph.graph import Graph, Value, apply
-from cnndsl.graph.leaves import Accumulate
+from cnndsl.graph.leaves import Accumulate, Parameter
 from cnndsl.graph.op import Op
-from cnndsl.graph.rewrite import Found, sweep
+from cnndsl.graph.rewrite import Found, only_reader, sweep
 from cnndsl.ops.activation import Activation
 from cnndsl.ops.merge import Concat
 from cnndsl.ops.norm import BatchNorm, BatchNormTraining, RunningAverage
@@ -24,30 +24,33 @@ def runs(
     Readers are alike that are of the kinds, read the slice first, and have one key.
     """
     roots = set(graph.roots())
-    cut: dict[Value, list[tuple[range, Value]]] = {}
+    slices: dict[Value, list[Value]] = {}
     for node in graph.of(Slice):
-        value, (x,) = Value(graph, node), graph.operands(node)
+        value = Value(graph, node)
         users = graph.users(value)
-        if len(users) == 1 and users[0][1] == 0 and value not in roots:
-            reader = Value(graph, users[0][0])
-            if isinstance(reader.op, kinds):
-                cut.setdefault(x, []).append((_range(value), reader))
-    for x, found in cut.items():
-        found.sort(key=lambda pair: pair[0].start)
-        run = found[:1]
-        for pair in found[1:]:
-            follows = pair[0].start == run[-1][0].stop and key(pair[1]) == key(run[-1][1])
-            if not follows:
-                yield from _several(x, run)
-            run = [*run, pair] if follows else [pair]
-        yield from _several(x, run)
+        once = len(users) == 1 and users[0][1] == 0 and value not in roots
+        if once and isinstance(graph.op(users[0][0]), kinds):
+            slices.setdefault(graph.operands(node)[0], []).append(value)
+    for found in slices.values():
+        found.sort(key=lambda value: _range(value).start)
+        readers = [Value(graph, graph.users(value)[0][0]) for value in found]
+        first = 0
+        for last in range(1, len(found) + 1):
+            if last < len(found):
+                follows = _range(found[last]).start == _range(found[last - 1]).stop
+                if follows and key(readers[last]) == key(readers[last - 1]):
+                    continue
+            if last - first > 1:
+                # What the slices are of may have been replaced since they were found.
+                (x,) = graph.operands(found[first].node)
+                part = range(_range(found[first]).start, _range(found[last - 1]).stop)
+                yield x, part, readers[first:last]
+            first = last
 
 
-def _several(
-    x: Value, run: Sequence[tuple[range, Value]]
-) -> Iterator[tuple[Value, range, list[Value]]]:
-    if len(run) > 1:
-        yield x, range(run[0][0].start, run[-1][0].stop), [reader for _, reader in run]
+def trained(value: Value) -> bool:
+    """Whether training changes a weight: it is no frozen parameter."""
+    return not isinstance(value.op, Parameter) or value.op.trainable
 
 
 def _range(value: Value) -> range:
@@ -104,7 +107,7 @@ def batchnorm_before_slices(graph: Graph) -> Iterator[Found]:
 
     For neighbouring slices of x. In training too: statistics are of single channels.
     """
-    for x, part, old in runs(graph, (BatchNorm, BatchNormTraining), lambda reader: reader.op):
+    for x, part, old in runs(graph, (BatchNorm, BatchNormTraining), _norm_key):
         columns = list(zip(*(graph.operands(v.node)[1:] for v in old), strict=True))
         wide = graph.apply(
             old[0].op, cut(x, part, old[0]), *(_beside(column) for column in columns), like=old[0]
@@ -114,6 +117,10 @@ def batchnorm_before_slices(graph: Graph) -> Iterator[Found]:
             _average_before_slices(Value(graph, wide.node, output), narrow)
             split(Value(graph, wide.node, output), narrow)
         yield old[0], None
+
+
+def _norm_key(norm: Value) -> tuple[object, ...]:
+    return norm.op, *(trained(v) for v in norm.graph.operands(norm.node)[1:])
 
 
 def _average_before_slices(wide: Value, narrow: Sequence[Value]) -> None:
@@ -183,11 +190,9 @@ def concat_of_concat(graph: Graph) -> Iterator[Found]:
     In training too.
     """
     for node in graph.of(Concat):
-        if node not in graph.net:
-            continue
         flat: list[Value] = []
         for value in graph.operands(node):
-            if isinstance(value.op, Concat) and len(graph.users(value)) == 1:
+            if isinstance(value.op, Concat) and only_reader(value):
                 flat += graph.operands(value.node)
             else:
                 flat.append(value)

@@ -9,11 +9,15 @@ from cnndsl.graph.graph import Graph, Node, Value
 from cnndsl.graph.leaves import STATE, Input
 from cnndsl.graph.op import Index
 from cnndsl.graph.types import Type
-from cnndsl.ops.shape import Identity
+from cnndsl.ops.merge import Concat
+from cnndsl.ops.shape import Identity, Slice
 from cnndsl.runtime.kernel import STRIDED, Array, Backend, Kernel
 from cnndsl.runtime.memory import Lifetime, Plan, plan, round_up
 from cnndsl.runtime.placement import Placement
 from cnndsl.runtime.program import Program, Slot, Step
+
+#: Slices are copied where that leaves less than this part of the arena.
+ENOUGH = 0.95
 
 
 @dataclass
@@ -157,15 +161,20 @@ def _states(graph: Graph, slot: Callable[[Value], Slot]) -> dict[str, Slot]:
 
 
 def _drafted(graph: Graph, backend: Backend, batch: int) -> _Draft:
-    """The draft that computes parts of concats in place; another if that takes less memory."""
+    """The draft with as few copies as there can be; another if that takes much less memory.
+
+    A part of a concat that is computed early makes the whole concat wait in memory, and a slice
+    that is read late its whole value.
+    """
     order = schedule(graph)
     fixed = constant_nodes(graph)
-    placement = Placement(graph, order, fixed)
-    draft = _draft(graph, backend, batch, order, placement)
-    if len(placement.parts) == len(placement.views):
-        return draft
-    copying = _draft(graph, backend, batch, order, Placement(graph, order, fixed, joins=False))
-    return copying if copying.arena_bytes < draft.arena_bytes else draft
+    best = _draft(graph, backend, batch, order, Placement(graph, order, fixed))
+    for kind, share in ((Concat, 1.0), (Slice, ENOUGH)):
+        if graph.of(kind):
+            placement = Placement(graph, order, fixed, copying=kind)
+            other = _draft(graph, backend, batch, order, placement)
+            best = other if other.arena_bytes < share * best.arena_bytes else best
+    return best
 
 
 def _draft(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cnndsl.graph.graph import Graph, Node, Value
 from cnndsl.graph.leaves import STATE, Input
-from cnndsl.graph.op import View
+from cnndsl.graph.op import Op, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +27,35 @@ class Placement:
     """
 
     def __init__(
-        self, graph: Graph, order: Sequence[Node], fixed: set[Node], *, joins: bool = True
+        self,
+        graph: Graph,
+        order: Sequence[Node],
+        fixed: set[Node],
+        copying: type[Op] | None = None,
     ) -> None:
+        """`copying` is an operation that is to copy all the same."""
         self.parts: dict[Value, Part] = {}
         updating = set(graph.updates.values())
-        for node in order:
+        free = [
+            node
+            for node in order
+            if Value(graph, node) not in updating
+            and not (copying and isinstance(graph.op(node), copying))
+        ]
+        for node in free:
             operands = graph.operands(node)
-            result = Value(graph, node)
-            if operands and result not in updating:
-                index = graph.op(node).view(operands[0].type)
-                if index is not None:
-                    self.parts[result] = Part(operands[0], index)
+            index = graph.op(node).view(operands[0].type) if operands else None
+            if index is not None:
+                self.parts[Value(graph, node)] = Part(operands[0], index)
         self.views = {value.node for value in self.parts}
-        for node in order if joins else ():
+        for node in free:
             operands = graph.operands(node)
-            result = Value(graph, node)
             places = graph.op(node).places(*(v.type for v in operands))
-            if result in updating:
-                continue
             for value, index in zip(operands, places, strict=bool(places)):
                 leaf = isinstance(value.op, (Input, *STATE))
-                once = operands.count(value) == 1 and value not in self.parts
-                if once and not leaf and (value.node in fixed) == (node in fixed):
-                    self.parts[value] = Part(result, index)
+                taken = value in self.parts or value in updating or operands.count(value) > 1
+                if not leaf and not taken and (value.node in fixed) == (node in fixed):
+                    self.parts[value] = Part(Value(graph, node), index)
         self._wholes = {part.whole for part in self.parts.values()}
 
     def root(self, value: Value) -> Value:

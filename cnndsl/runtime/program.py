@@ -65,18 +65,27 @@ class Program:
         self.batch = batch
         self.arena_bytes = arena_bytes
         self.state_bytes = state_bytes
-        self._calls = tuple((step.run, step.arguments) for step in steps)
+        first = next((i for i, step in enumerate(steps) if step.writes_state), len(steps))
+        calls = tuple((step.run, step.arguments) for step in steps)
+        self._reading, self._writing = calls[:first], calls[first:]
         self._is_set_up = not setup
 
-    def run(self) -> None:
-        """Execute every step once."""
+    def run(self, proceed: Callable[[], bool] = lambda: True) -> None:
+        """Execute every step once.
+
+        `proceed` is asked when outputs are computed and before any state is written: if it says
+        no, all state stays as it is.
+        """
         with self.backend.running():
             if not self._is_set_up:
                 for step in self.setup:
                     step.run(*step.arguments)
                 self._is_set_up = True
-            for run, arguments in self._calls:
+            for run, arguments in self._reading:
                 run(*arguments)
+            if self._writing and proceed():
+                for run, arguments in self._writing:
+                    run(*arguments)
 
     def refresh(self) -> None:
         """Compute `setup` anew before the next run: states shared with another program changed."""

@@ -14,10 +14,10 @@ from cnndsl.runtime.lower import planned_bytes
 def recompute(graph: Graph, backend: Backend, batch: int, budget: int) -> int:
     """Let a training step's arena be at most `budget` bytes, if that can be done.
 
-    As few results as needed are computed again in the backward pass from what is kept anyway, the
-    largest first: results of norms, activations, poolings and joins, never those of convolutions
-    and fully connected layers. The same kernels run on the same numbers, so that losses and
-    gradients are the same to the bit. Returns the bytes of the arena.
+    Hardly more results than needed are computed again in the backward pass from what is kept
+    anyway, the largest first: results of norms, activations, poolings and joins, never those of
+    convolutions and fully connected layers. The same kernels run on the same numbers, so that
+    losses and gradients are the same to the bit. Returns the bytes of the arena.
 
     Source: Chen et al., Training deep nets with sublinear memory cost, 2016; Pleiss et al.,
     Memory-efficient implementation of DenseNets, 2017.
@@ -66,11 +66,12 @@ def _candidates(graph: Graph, batch: int) -> list[Node]:
         if node not in forward or isinstance(op, (Input, *STATE)) or moves or not operands:
             continue
         results = [v for v in graph.results(node) if v.type.batched and read_backward(v)]
+        y = Value(graph, node)
         kept = all(
             v.node not in chosen and (read_backward(v) or isinstance(v.op, (Input, *STATE)))
             for v in operands
         )
-        if results and kept and not joined(results[0]) and not analysis.multiply_adds(graph, node):
+        if y in results and kept and not joined(y) and not analysis.multiply_adds(graph, node):
             chosen.add(node)
             saved[node] = sum(v.type.at(batch).total_bytes for v in results)
     return sorted(chosen, key=lambda node: (-saved[node], node))

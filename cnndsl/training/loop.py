@@ -248,7 +248,7 @@ class Trainer:
         program.write("learning_rate", self._rate(progress.batch + 1))
         if "step" in program.states:
             program.write("step", progress.step + 1)
-        program.run()
+        program.run(lambda: math.isfinite(program.read("loss")))
         loss = float(program.read("loss"))
         if not math.isfinite(loss):
             self._not_finite(progress.step + 1)

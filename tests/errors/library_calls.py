@@ -128,6 +128,16 @@ def _frozen() -> object:
     return compile_training(graph, Objective(frozen=("stem",)), get_backend(), 1)
 
 
+def _all_frozen() -> object:
+    graph = elaborate_text("model net { input 8x8x1 -> fc 10 }")
+    return compile_training(graph, Objective(frozen=("*",)), get_backend(), 1)
+
+
+def _map_of_logits() -> object:
+    graph = elaborate_text("model net { input 8x8x3 -> conv 4, 3x3 }")
+    return compile_training(graph, Objective(), get_backend(), 1)
+
+
 def _trained_on_nothing() -> object:
     return cnndsl.load("several.cnn", "small").train(out="run")
 
@@ -187,7 +197,8 @@ CALLS: dict[str, list[Call]] = {
         lambda: Preprocessing.from_json(None),
         lambda: Preprocessing.from_json({**GREY.to_json(), "extent": [8]}),
     ],
-    "E0704": [_frozen],
+    "E0201": [_map_of_logits],
+    "E0704": [_frozen, _all_frozen],
     "T0102": [_trained_on_nothing],
 }
 
