@@ -20,7 +20,7 @@ from cnndsl.resources import resource
 from cnndsl.runtime.kernel import Backend
 from cnndsl.training import checkpoint
 from cnndsl.training.initialise import initial_states
-from cnndsl.training.loop import Result
+from cnndsl.training.progress import Result
 from cnndsl.training.recipe import recipe_of
 from cnndsl.training.session import Overrides, find_weights, fit
 from cnndsl.training.session import train as train_fitted

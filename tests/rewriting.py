@@ -109,12 +109,19 @@ def inference(
     changed = graph.copy()
     for_inference(changed)
     optimise(changed, rewrites)
+    return outputs(changed, fusions, graph)["logits"]
+
+
+def outputs(
+    changed: Graph, fusions: Sequence[Rewrite], graph: Graph, images: int = 3
+) -> dict[str, np.ndarray]:
+    """What a rewritten graph computes after an engine's fusions, with the weights of another."""
     optimise(changed, fusions)
     verify(changed, "optimise")
-    program = lower(changed, ENGINE, 2)
-    fill(program, graph, 2)
+    program = lower(changed, ENGINE, images)
+    fill(program, graph, images)
     program.run()
-    return np.asarray(program.read("logits"))
+    return {name: program.read(name) for name in program.outputs}
 
 
 def gradients(
@@ -130,12 +137,7 @@ def gradients(
         changed.outputs[f"gradient of {changed.name(node)}"] = value
     changed.prune()
     optimise(changed, rewrites)
-    optimise(changed, fusions)
-    verify(changed, "optimise")
-    program = lower(changed, ENGINE, 3)
-    fill(program, graph, 3)
-    program.run()
-    return {name: program.read(name) for name in program.outputs}
+    return outputs(changed, fusions, graph)
 
 
 def assert_same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:

@@ -105,9 +105,7 @@ def build_op(kind: type[Op], given: Sequence[Given], name: syntax.Name) -> Op:
         Problem: arguments that it does not have, lacks, or cannot be of this kind.
     """
     arguments: tuple[Field[Any], ...] = fields(kind)  # type: ignore[arg-type]
-    positional = [f.name for f in arguments if not f.kw_only]
-    named = [f.name for f in arguments if f.kw_only]
-    bound = bind(given, positional, named, kind.name, f"it is written `{signature(kind)}`")
+    bound = _bound(kind, given)
     by_name = {f.name: f for f in arguments}
     values = {}
     for field_name, argument in bound.items():
@@ -132,17 +130,17 @@ def build_op(kind: type[Op], given: Sequence[Given], name: syntax.Name) -> Op:
     return kind(**values)
 
 
+def _bound(kind: type[Op], given: Sequence[Given]) -> dict[str, Given]:
+    """Which argument of a layer each given one is."""
+    arguments: tuple[Field[Any], ...] = fields(kind)  # type: ignore[arg-type]
+    positional = [f.name for f in arguments if not f.kw_only]
+    named = [f.name for f in arguments if f.kw_only]
+    return bind(given, positional, named, kind.name, f"it is written `{signature(kind)}`")
+
+
 def tell_at_argument(problem: Problem, kind: type[Op], given: Sequence[Given]) -> None:
     """Move the problem of one argument to it; how the current value came to be matters not."""
-    positional = [f.name for f in fields(kind) if not f.kw_only]  # type: ignore[arg-type]
-    named = [g for g in given if g.name is not None]
-    bound = {str(g.name): g for g in named} | dict(
-        zip(
-            [name for name in positional if all(g.name != name for g in named)],
-            [g for g in given if g.name is None],
-            strict=False,
-        )
-    )
+    bound = _bound(kind, given)
     if problem.argument in bound:
         problem.label = Label(bound[problem.argument].span, f"`{problem.argument}`")
         problem.trace = ()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from lark import Token
 
-from cnndsl.diagnostics import Diagnostic, Label, Source, Span
-from cnndsl.frontend.lexical import span_of
+from cnndsl.diagnostics import Diagnostic, Label, Source
+from cnndsl.frontend.lexical import begins_line, indentation, span_of
 from cnndsl.frontend.newlines import CLOSERS, DEEPEST, OPENERS
 
 
@@ -38,10 +38,10 @@ def unbalanced(source: Source, tokens: Sequence[Token]) -> list[tuple[Token, Dia
         elif token.type in CLOSERS:
             if open_ and OPENERS[open_[-1].type] == token.type:
                 opener = open_.pop()
-                indented = _indent(source, opener) > _indent(source, token)
-                if indented and begins_line(span_of(source, token)):
+                here, there = (span_of(source, t) for t in (token, opener))
+                if indentation(there) > indentation(here) and begins_line(here):
                     suspects.append((opener, token))
-                elif _indent(source, opener) < _indent(source, token):
+                elif indentation(there) < indentation(here):
                     early.append((opener, token))
             elif open_ and open_[-1].type != "_LBRACE":
                 found.append((token, _mismatched(source, open_.pop(), token)))
@@ -119,14 +119,3 @@ def _too_deep(source: Source, opener: Token) -> Diagnostic:
         Label(span_of(source, opener), f"this is number {DEEPEST + 1}"),
         help="name the inner parts: a block of their own, or a `let`",
     )
-
-
-def _indent(source: Source, token: Token) -> int:
-    """The indentation of the token's line, tabs counted as four."""
-    text = source.line(span_of(source, token).line).expandtabs(4)
-    return len(text) - len(text.lstrip())
-
-
-def begins_line(span: Span) -> bool:
-    """Whether nothing but blanks stands before it on its line."""
-    return not span.source.line(span.line)[: span.column - 1].strip()

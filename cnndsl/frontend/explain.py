@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from cnndsl.diagnostics import Diagnostic, suggest
+from cnndsl.frontend.endings import (
+    comma_missing,
+    trailing_comma,
+    two_lines,
+    two_steps,
+    unfinished_line,
+)
 from cnndsl.frontend.failure import (
     ENDS_A_LINE,
     ENDS_A_VALUE,
@@ -16,7 +22,7 @@ from cnndsl.frontend.failure import (
     Failure,
     shown,
 )
-from cnndsl.frontend.newlines import CLOSERS, JOINING, OPENERS, OPERATORS
+from cnndsl.frontend.newlines import OPERATORS
 
 _SAMPLES = {
     "_USE": 'use "blocks/se.cnn"',
@@ -39,23 +45,6 @@ def explain(failure: Failure) -> Diagnostic:
         if known is not None:
             return known
     return _otherwise(failure)
-
-
-def _unfinished_line(f: Failure) -> Diagnostic | None:
-    """A line that wants another half, before one that stands no deeper: a step of its own."""
-    begins = f.index
-    while begins > 0 and f.tokens[begins - 1].line == f.token.line:
-        begins -= 1
-    first, joint = f.tokens[begins], f.at(begins - 1 - f.index)
-    if first.type in CLOSERS.keys() | {"$END"} or f.step.line == first.line:
-        return None
-    if f.within != "_LBRACE" or joint.type not in JOINING - OPENERS.keys() - {"_ARROW", "_BAR"}:
-        return None
-    if f.column(first) > f.indent(f.step):
-        return None
-    code, what = ("E0107", "this comma") if joint.type == "_COMMA" else ("E0117", f"`{joint}`")
-    text = f"the next line stands as if it were a {f.part} of its own"
-    return f.report(code, f"nothing follows {what} on its line", text, at=joint)
 
 
 def _keyword_as_name(f: Failure) -> Diagnostic | None:
@@ -150,26 +139,6 @@ def _equals(f: Failure) -> Diagnostic | None:
         help = "join two comparisons: `a < b and b < c`"
         return f.report("E0119", "a comparison cannot be compared", help=help)
     return None
-
-
-def _trailing_comma(f: Failure) -> Diagnostic | None:
-    if f.after != "_COMMA" or not (f.wants_value or f.wants_name):
-        return None
-    if f.type in LITERALS | OPERATORS or f.type in ("_LPAR", "_LSQB", "NAME", "OPEN_SIZE"):
-        return None
-    if f.type in KEYWORDS and f.type not in STEPS:
-        return None
-    if f.type == "_COMMA" and f.token.line != f.previous.line:
-        text = f"something is wanted between line {f.previous.line} and this"
-        return f.report("E0107", "nothing stands before this comma", text, help="delete the comma")
-    what = "an argument" if f.in_steps else "something"
-    return f.report(
-        "E0107",
-        "nothing follows this comma",
-        f"{what} is wanted between this and {shown(f.token)}",
-        at=f.previous,
-        help="delete the comma, or write what was to follow",
-    )
 
 
 def _open_size(f: Failure) -> Diagnostic | None:
@@ -277,57 +246,6 @@ def _else_missing(f: Failure) -> Diagnostic | None:
     return f.report("E0119", f"`else` is wanted before {shown(f.token)}", help=help)
 
 
-def _two_steps(f: Failure) -> Diagnostic | None:
-    """Something that begins a step, where the one before has not ended."""
-    opens = f.type == "NAME" or f.type in STEPS
-    if not f.in_steps or not opens or "_ARROW" not in f.accepts:
-        return None
-    if f.type == "NAME" and (f.following == "_EQUALS" or _is_value(f)):
-        return None
-    if f.after == "INTEGER" and re.fullmatch("x[0-9]*", str(f.token)):
-        help = "write it like `3x3`"
-        return f.report("E0116", "a size is written without spaces", at=f.previous, help=help)
-    return f.report(
-        "E0105",
-        "two steps stand side by side",
-        "a new step starts here: write `->` or a new line",
-    )
-
-
-def _is_value(f: Failure) -> bool:
-    """Whether the bad token's word is a parameter, a `let` or a loop's name of this item."""
-    word = str(f.token)
-    for place, token in enumerate(f.tokens[: f.index]):
-        if token.type != "NAME" or str(token) != word or place < 1:
-            continue
-        if f.tokens[place - 1].type in ("_LET", "_FOR"):
-            return True
-        if f.tokens[place - 1].type in ("_LPAR", "_COMMA") and place < f.head:
-            return True
-    return False
-
-
-def _two_lines(f: Failure) -> Diagnostic | None:
-    """Two settings or proofs on a line."""
-    if f.within != "_LBRACE" or f.item not in ("_TRAIN", "_EXPECT") or f.type != "NAME":
-        return None
-    if "_NEWLINE" not in f.accepts or f.following in ("_EQUALS", "_COMMA"):
-        return None
-    return f.report("E0105", f"two {f.part}s stand on a line", f"a new {f.part} starts here")
-
-
-def _comma_missing(f: Failure) -> Diagnostic | None:
-    index = f.tokens[f.open_[-1]] if f.within == "_LSQB" else None
-    if f.type == "_COMMA" and index is not None and "_RSQB" in f.accepts:
-        return f.report("E0106", "a comma is missing before `[`", at=index)
-    begins = LITERALS | {"NAME", "_LPAR", "_LSQB", "NOT"}
-    if f.type not in begins or f.after not in ENDS_A_VALUE | {"_RBRACE"} or f.at_top:
-        return None
-    if "_COMMA" not in f.accepts:
-        return None
-    return f.report("E0106", f"a comma is missing before `{f.token}`")
-
-
 def _proofs(f: Failure) -> Diagnostic | None:
     if f.item != "_EXPECT" or f.within != "_LBRACE" or "COMPARISON" not in f.accepts:
         return None
@@ -386,13 +304,13 @@ def _otherwise(f: Failure) -> Diagnostic:
 
 
 _RULES: tuple[Callable[[Failure], Diagnostic | None], ...] = (
-    _unfinished_line,
+    unfinished_line,
     _keyword_as_name,
     _outside,
     _name_missing,
     _called_with_parentheses,
     _stride_of_no_step,
-    _trailing_comma,
+    trailing_comma,
     _open_size,
     _equals,
     _claims,
@@ -403,9 +321,9 @@ _RULES: tuple[Callable[[Failure], Diagnostic | None], ...] = (
     _in_missing,
     _lists,
     _body_missing,
-    _two_steps,
-    _two_lines,
-    _comma_missing,
+    two_steps,
+    two_lines,
+    comma_missing,
     _proofs,
     _no_step,
 )

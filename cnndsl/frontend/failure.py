@@ -168,16 +168,6 @@ class Failure:
         """What the braces of the item hold."""
         return {"_TRAIN": "setting", "_EXPECT": "proof"}.get(self.item, "step")
 
-    def column(self, token: Token) -> int:
-        """How far to the right a token stands, tabs counted as four."""
-        span = span_of(self.source, token)
-        return len(self.source.line(span.line)[: span.column - 1].expandtabs(4))
-
-    def indent(self, token: Token) -> int:
-        """The indentation of a token's line."""
-        text = self.source.line(span_of(self.source, token).line).expandtabs(4)
-        return len(text) - len(text.lstrip())
-
     def span(self, token: Token | None = None) -> Span:
         """The place of a token (the bad one, if none is given); line ends stand after the text."""
         token = token or self.token

@@ -42,6 +42,22 @@ def span_of(source: Source, token: Token) -> Span:
     return Span(source, token.start_pos, token.end_pos)
 
 
+def column(span: Span) -> int:
+    """How far to the right something stands, tabs counted as four."""
+    return len(span.source.line(span.line)[: span.column - 1].expandtabs(4))
+
+
+def indentation(span: Span) -> int:
+    """The indentation of the line on which something begins, tabs counted as four."""
+    text = span.source.line(span.line).expandtabs(4)
+    return len(text) - len(text.lstrip())
+
+
+def begins_line(span: Span) -> bool:
+    """Whether nothing but blanks stands before it on its line."""
+    return not span.source.line(span.line)[: span.column - 1].strip()
+
+
 def invisible(source: Source) -> list[Diagnostic]:
     """A report for each invisible character, wherever it stands."""
     return [_unknown(Span(source, *m.span())) for m in INVISIBLE.finditer(source.text)]

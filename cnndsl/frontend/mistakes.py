@@ -8,11 +8,11 @@ from lark import Lark, ParseTree, Token, Tree, UnexpectedToken
 from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from cnndsl.diagnostics import Diagnostic, Label, Source, Span
-from cnndsl.frontend.brackets import begins_line, unbalanced
+from cnndsl.frontend.brackets import unbalanced
 from cnndsl.frontend.build import build
 from cnndsl.frontend.explain import explain
 from cnndsl.frontend.failure import ITEMS, Failure
-from cnndsl.frontend.lexical import bad_words, invisible, repaired
+from cnndsl.frontend.lexical import bad_words, begins_line, column, indentation, invisible, repaired
 from cnndsl.frontend.newlines import CLOSERS, DEEPEST, OPENERS, Newlines, TooDeep
 
 
@@ -87,7 +87,7 @@ def _after_branch(branch: ParseTree, source: Source) -> list[Diagnostic]:
     for step in branch.children:
         assert isinstance(step, Tree)
         span = Span(source, step.meta.start_pos, step.meta.end_pos)
-        if span.line > bar.line and begins_line(span) and _column(span) <= _column(bar):
+        if span.line > bar.line and begins_line(span) and column(span) <= column(bar):
             help = "indent it further than the `|`, or put it after the closing brace"
             seen = Label(bar, "it is read as a part of this branch")
             message = "this step stands as if it came after the branches"
@@ -101,13 +101,11 @@ def _after_comma(layer: ParseTree, source: Source) -> list[Diagnostic]:
     if not isinstance(arguments, Tree):
         return []
     head = Span(source, layer.meta.start_pos, layer.meta.start_pos + 1)
-    line = source.line(head.line).expandtabs(4)
-    indent = len(line) - len(line.lstrip())
     before = head
     for argument in arguments.children:
         assert isinstance(argument, Tree)
         span = Span(source, argument.meta.start_pos, argument.meta.end_pos)
-        if span.line > head.line and begins_line(span) and _column(span) <= indent:
+        if span.line > head.line and begins_line(span) and column(span) <= indentation(head):
             place = source.text.index(",", before.end)
             label = Label(Span(source, place, place + 1), "with it the step goes on")
             seen = Label(span, "this stands as if it were a step of its own")
@@ -116,10 +114,6 @@ def _after_comma(layer: ParseTree, source: Source) -> list[Diagnostic]:
             return [Diagnostic("E0107", message, label, (seen,), help=help)]
         before = span
     return []
-
-
-def _column(span: Span) -> int:
-    return len(span.source.line(span.line)[: span.column - 1].expandtabs(4))
 
 
 def _lexed(source: Source, lark: Lark) -> list[Token]:
@@ -145,17 +139,17 @@ def _items(tokens: Sequence[Token]) -> Iterator[list[Token]]:
     A `let` can be a step as well; it begins an item if it stands no deeper than the last one.
     """
     item: list[Token] = []
-    depth = column = 0
+    depth = start = 0
     for place, token in enumerate(tokens):
         begins = place == 0 or tokens[place - 1].type == "_NEWLINE"
         item_word = token.type in ITEMS and _following(tokens, place) not in _NOT_AFTER_ITEMS
-        shallow = (token.column or 0) <= column
+        shallow = (token.column or 0) <= start
         if begins and (
             (item_word and (depth == 0 or shallow))
             or (token.type == "_LET" and depth == 0 and (shallow or not item))
         ):
             yield item
-            item, depth, column = [], 0, token.column or 0
+            item, depth, start = [], 0, token.column or 0
         depth = max(0, depth + (token.type in OPENERS) - (token.type in CLOSERS))
         item.append(token)
     yield item

@@ -142,7 +142,7 @@ class Op:
         Raises:
             Mismatch: the inputs do not fit.
         """
-        raise NotImplementedError(type(self).__name__)
+        raise TypeError(f"`{self.name}` stands in no graph: it resolves to another operation")
 
     def resolve(self, x: Type) -> Op:
         """The operation that stands in the graph when this one is applied to `x`."""
@@ -167,7 +167,7 @@ class Op:
         `grads` holds None for outputs that the loss does not depend on; a result is None where an
         input has no gradient.
         """
-        raise NotImplementedError(type(self).__name__)
+        raise TypeError(f"`{self.name}` has no gradient")
 
     def multiply_adds(self, outputs: Sequence[Type], *inputs: Type) -> int:
         """Multiply-adds an image in convolutions and fully connected layers; zero for all else."""

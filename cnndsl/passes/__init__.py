@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from cnndsl.graph.rewrite import Rewrite
 from cnndsl.passes.branches import merge_branches
-from cnndsl.passes.common import common_subexpression
 from cnndsl.passes.dense import conv_of_all, flatten_before_fc, flatten_of_vector
 from cnndsl.passes.fold_batchnorm import batchnorm_before_linear, fold_batchnorm, fold_scale
 from cnndsl.passes.linear import conv_of_conv, fc_of_fc
@@ -20,6 +19,7 @@ from cnndsl.passes.slices import (
     concat_of_slices,
     gradients_of_slices,
 )
+from cnndsl.passes.subexpressions import common_subexpression
 
 _POOLS: tuple[Rewrite, ...] = (
     pool_of_one,

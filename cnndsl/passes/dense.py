@@ -69,7 +69,7 @@ def conv_of_all(graph: Graph) -> Iterator[Found]:
 )
 def flatten_before_fc(
     x: Value, fc: FullyConnected, fc_value: Value, weight: Value, bias: Value | None, **_: object
-) -> Value | Declined:
+) -> Value:
     """fc(flatten(x)) = fc(x): it reads a map in the order in which `flatten` leaves it."""
     behind = [] if bias is None else [bias]
     return apply(fc, x, weight, *behind, like=fc_value)
@@ -80,9 +80,9 @@ def flatten_before_fc(
     fires_on=("input 7 -> fc 5 -> flatten", "input 3x4x2 -> flatten -> flatten"),
     leaves_alone=("input 3x4x2 -> flatten",),
 )
-def flatten_of_vector(x: Value, **_: object) -> Value | Declined:
+def flatten_of_vector(x: Value, **_: object) -> Value | None:
     """flatten(x) = x for a vector x, and for a map that was made of the vector x."""
     if isinstance(x.op, Unflatten):
         (vector,) = x.graph.operands(x.node)
         return vector
-    return Declined("a map is flattened") if x.type.is_map else x
+    return None if x.type.is_map else x

@@ -1,11 +1,29 @@
-"""Parameters that stand side by side become one, with one gradient and one update."""
+"""Weights side by side; parameters among them become one, with one gradient and one update."""
 
 from __future__ import annotations
 
-from cnndsl.graph.graph import Graph, Node, Value
+from collections.abc import Sequence
+
+from cnndsl.graph.graph import Graph, Node, Value, apply
 from cnndsl.graph.leaves import Buffer, Parameter, Parts
 from cnndsl.graph.op import Initial
+from cnndsl.graph.rewrite import only_reader
 from cnndsl.ops.parts import Join
+
+
+def joined(values: Sequence[Value], axis: int) -> Value:
+    """Weights side by side along an axis."""
+    parts: list[Value] = []
+    for value in values:
+        inner = value.op == Join(axis) and only_reader(value)
+        parts += value.graph.operands(value.node) if inner else [value]
+    return apply(Join(axis), *parts, like=values[0])
+
+
+def weights_of(values: Sequence[Value]) -> list[tuple[Value, ...]]:
+    """What several layers read behind their first operand: their weights, their biases, …"""
+    operands = (value.graph.operands(value.node)[1:] for value in values)
+    return list(zip(*operands, strict=True))
 
 
 def join_states(graph: Graph) -> None:

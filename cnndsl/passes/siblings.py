@@ -9,17 +9,8 @@ from cnndsl.graph.graph import Graph, Node, Value, apply
 from cnndsl.graph.rewrite import Declined, Found, only_reader, sweep
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.merge import Add
-from cnndsl.ops.parts import Join
+from cnndsl.passes.join import joined, weights_of
 from cnndsl.passes.slices import cut, runs, split, trained
-
-
-def joined(values: Sequence[Value], axis: int) -> Value:
-    """Weights side by side."""
-    parts: list[Value] = []
-    for value in values:
-        inner = value.op == Join(axis) and only_reader(value)
-        parts += value.graph.operands(value.node) if inner else [value]
-    return apply(Join(axis), *parts, like=values[0])
 
 
 def _windows(graph: Graph, node: Node) -> tuple[object, ...]:
@@ -68,12 +59,11 @@ def merge_siblings(graph: Graph) -> Iterator[Found]:
         if len(members) == 1:
             continue
         old = [Value(graph, node) for node in members]
-        operands = [graph.operands(node) for node in members]
-        conv = old[0].op
+        conv, x = old[0].op, graph.operands(old[0].node)[0]
         assert isinstance(conv, Conv)
-        weights = [joined(column, 0) for column in list(zip(*operands, strict=True))[1:]]
+        weights = (joined(column, 0) for column in weights_of(old))
         wide = replace(conv, filters=sum(v.type.channels for v in old))
-        split(apply(wide, operands[0][0], *weights, like=old[0]), old)
+        split(apply(wide, x, *weights, like=old[0]), old)
         yield old[0], None
 
 
@@ -101,10 +91,9 @@ def merge_groups(graph: Graph) -> Iterator[Found]:
             continue
         conv = old[0].op
         assert isinstance(conv, Conv)
-        columns = list(zip(*(graph.operands(v.node)[1:] for v in old), strict=True))
         count = len(old)
         grouped = replace(conv, filters=conv.filters * count, groups=conv.groups * count)
-        weights = (joined(column, 0) for column in columns)
+        weights = (joined(column, 0) for column in weights_of(old))
         split(apply(grouped, cut(x, part, old[0]), *weights, like=old[0]), old)
         yield old[0], None
 

@@ -12,8 +12,8 @@ from cnndsl.graph.rewrite import Found, only_reader, sweep
 from cnndsl.ops.activation import Activation
 from cnndsl.ops.merge import Concat
 from cnndsl.ops.norm import BatchNorm, BatchNormTraining, RunningAverage
-from cnndsl.ops.parts import Join
 from cnndsl.ops.shape import Slice, SliceGradient
+from cnndsl.passes.join import joined, weights_of
 
 
 def runs(
@@ -108,10 +108,8 @@ def batchnorm_before_slices(graph: Graph) -> Iterator[Found]:
     For neighbouring slices of x. In training too: statistics are of single channels.
     """
     for x, part, old in runs(graph, (BatchNorm, BatchNormTraining), _norm_key):
-        columns = list(zip(*(graph.operands(v.node)[1:] for v in old), strict=True))
-        wide = graph.apply(
-            old[0].op, cut(x, part, old[0]), *(_beside(column) for column in columns), like=old[0]
-        )
+        weights = (joined(column, 0) for column in weights_of(old))
+        wide = apply(old[0].op, cut(x, part, old[0]), *weights, like=old[0])
         for output in range(len(graph.types(wide.node))):
             narrow = [Value(graph, v.node, output) for v in old]
             _average_before_slices(Value(graph, wide.node, output), narrow)
@@ -131,12 +129,8 @@ def _average_before_slices(wide: Value, narrow: Sequence[Value]) -> None:
         return
     old = [Value(graph, u[0][0]) for u in users]
     if len({v.op for v in old}) == 1:
-        running = _beside([graph.operands(v.node)[0] for v in old])
+        running = joined([graph.operands(v.node)[0] for v in old], 0)
         split(apply(old[0].op, running, wide, like=running), old)
-
-
-def _beside(values: Sequence[Value]) -> Value:
-    return apply(Join(0), *values, like=values[0])
 
 
 @sweep(

@@ -23,7 +23,8 @@ from cnndsl.training import checkpoint
 from cnndsl.training.checkpoint import Checkpoint
 from cnndsl.training.display import Display, Silent
 from cnndsl.training.evaluate import Score, evaluate, log_softmax
-from cnndsl.training.loop import CHECKPOINT_SECONDS, Result, Trainer
+from cnndsl.training.loop import CHECKPOINT_SECONDS, Trainer
+from cnndsl.training.progress import Result
 from cnndsl.training.recipe import Recipe, recipe_of
 from cnndsl.training.settings import loss_of
 

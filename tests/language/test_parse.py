@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lark import Lark
 from layouts import EXAMPLES, EXPRESSIONS, PROGRAMS, without_spans
 
 from cnndsl.diagnostics import CnndslError, Diagnostic, Source
 from cnndsl.frontend import syntax
-from cnndsl.frontend.newlines import DEEPEST, Newlines
+from cnndsl.frontend.newlines import DEEPEST
 from cnndsl.frontend.parse import parse, parse_expression
-from cnndsl.resources import resource
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,16 +60,6 @@ def nodes(node: Any) -> Iterator[syntax.Node]:
         yield node
         for field in dataclasses.fields(node):
             yield from nodes(getattr(node, field.name))
-
-
-# The grammar -------------------------------------------------------------------------------------
-
-
-def test_the_grammar_is_lalr_without_conflicts() -> None:
-    pytest.importorskip("interegular")
-    grammar = (resource("grammar") / "cnn.lark").read_text(encoding="utf-8")
-    start = ["file", "expression"]
-    Lark(grammar, parser="lalr", lexer="basic", postlex=Newlines(), strict=True, start=start)
 
 
 # Values ------------------------------------------------------------------------------------------

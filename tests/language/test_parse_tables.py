@@ -1,4 +1,4 @@
-"""The parser's tables are kept on disk, and never trusted."""
+"""The grammar has one reading; the parser's tables are kept on disk, and never trusted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from lark import Lark
+
+from cnndsl.frontend.newlines import Newlines
+from cnndsl.resources import resource
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,6 +20,13 @@ SCRIPT = (
     "from cnndsl.frontend.parse import parse\n"
     "print(len(parse(Source('a', 'let a = 1')).items))\n"
 )
+
+
+def test_the_grammar_is_lalr_without_conflicts() -> None:
+    pytest.importorskip("interegular")
+    grammar = (resource("grammar") / "cnn.lark").read_text(encoding="utf-8")
+    start = ["file", "expression"]
+    Lark(grammar, parser="lalr", lexer="basic", postlex=Newlines(), strict=True, start=start)
 
 
 def run(cache: Path) -> str:

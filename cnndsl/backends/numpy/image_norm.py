@@ -10,7 +10,7 @@ import numpy as np
 
 from cnndsl.backends.numpy.blocks import Blocks
 from cnndsl.graph.types import Type
-from cnndsl.ops.norm import GroupNorm, LayerNorm, Normalization, NormalizationGradient
+from cnndsl.ops.image_norm import GroupNorm, LayerNorm, Normalization, NormalizationGradient
 from cnndsl.runtime.kernel import Array, Builders, Kernel
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from cnndsl.backends.numpy import image_norm
 from cnndsl.backends.numpy.blocks import Blocks
 from cnndsl.backends.numpy.channels import Channels
 from cnndsl.backends.numpy.finish import Finish
+from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
 from cnndsl.ops.norm import (
     BatchNorm,
@@ -25,19 +29,33 @@ from cnndsl.ops.norm import (
 from cnndsl.runtime.kernel import Array, Builders, Kernel
 
 
-def batch_norm(
-    op: BatchNorm, inputs: tuple[Type, ...], outputs: tuple[Type, ...], finish: Finish | None = None
-) -> Kernel:
-    finish = finish or Finish(outputs[0])
-    rows = Channels.of(inputs[0], outputs[0])
+def by_statistics(factor: Callable[[Any, Array], Array]) -> Callable[..., Kernel]:
+    """The builder of a norm by known means; `factor(op, spread)` is what gamma is multiplied by."""
 
-    def run(*arrays: Array) -> None:
-        x, gamma, beta, mean, variance, *rest = arrays
-        addend = rest[0] if finish.adds else None
-        scale = gamma / np.sqrt(variance + op.epsilon)
-        _normalise(rows, x, mean, scale, beta, rest[finish.adds], finish, addend, rest[-1])
+    def build(
+        op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], finish: Finish | None = None
+    ) -> Kernel:
+        finish = finish or Finish(outputs[0])
+        rows = Channels.of(inputs[0], outputs[0])
 
-    return Kernel(run, may_alias=((0, 0),), workspace=finish.workspace)
+        def run(*arrays: Array) -> None:
+            x, gamma, beta, mean, spread, *rest = arrays
+            addend = rest[0] if finish.adds else None
+            scale = gamma * factor(op, spread)
+            _normalise(rows, x, mean, scale, beta, rest[finish.adds], finish, addend, rest[-1])
+
+        return Kernel(run, may_alias=((0, 0),), workspace=finish.workspace)
+
+    return build
+
+
+def inverse_deviation(op: BatchNorm, variance: Array) -> Array:
+    result: Array = 1 / np.sqrt(variance + op.epsilon)
+    return result
+
+
+batch_norm = by_statistics(inverse_deviation)
+batch_norm_again = by_statistics(lambda op, inverse: inverse)
 
 
 def _normalise(
@@ -138,24 +156,6 @@ def batch_norm_training(
             _normalise(rows, x, centre, scale, beta, y, finish, addend, scratch[0])
 
     return Kernel(run, may_alias=((0, 0),), workspace=rows.workspace + finish.workspace)
-
-
-def batch_norm_again(
-    op: BatchNormAgain,
-    inputs: tuple[Type, ...],
-    outputs: tuple[Type, ...],
-    finish: Finish | None = None,
-) -> Kernel:
-    finish = finish or Finish(outputs[0])
-    rows = Channels.of(inputs[0], outputs[0])
-
-    def run(*arrays: Array) -> None:
-        x, gamma, beta, mean, inverse, *rest = arrays
-        addend = rest[0] if finish.adds else None
-        scale = gamma * inverse
-        _normalise(rows, x, mean, scale, beta, rest[finish.adds], finish, addend, rest[-1])
-
-    return Kernel(run, may_alias=((0, 0),), workspace=finish.workspace)
 
 
 def batch_norm_training_gradient(
