@@ -101,6 +101,16 @@ def test_each_rewrite_alone_changes_no_number_of_the_zoo(reference: str) -> None
                 assert_same(slopes, gradients(graph, *lists))
 
 
+#: Where memory is given for something: many narrow paths run at once as a wide one, a transition's
+#: pooled map is kept for its weight's gradient, and (at this size alone) a kernel's scratch.
+TRADED = {
+    ("resnext:beside50", "inference"): 1.59,
+    ("inception:inception", "inference"): 1.05,
+    ("densenet:cifar_densenet", "training"): 1.02,
+    ("convnext:convnext_t", "inference"): 1.12,
+}
+
+
 @pytest.mark.parametrize("use", ["inference", "training"])
 @pytest.mark.parametrize("reference", ZOO)
 def test_the_zoo_never_costs_more(reference: str, use: str) -> None:
@@ -110,6 +120,7 @@ def test_the_zoo_never_costs_more(reference: str, use: str) -> None:
     after = costs(whole(graph, use, rewrites, ENGINE.fusions))
     for what in ("kernels", "multiply_adds", "bytes", "parameters"):
         assert after[what] <= before[what], what
+    assert after["peak_bytes"] <= TRADED.get((reference, use), 1) * before["peak_bytes"]
 
 
 @pytest.mark.parametrize("reference", ZOO)

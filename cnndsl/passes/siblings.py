@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cnndsl.graph.graph import Graph, Node, Value, apply
+from cnndsl.graph.lifetimes import Lifetimes, Wait
 from cnndsl.graph.rewrite import Declined, Found, only_reader, sweep
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.merge import Add
@@ -35,11 +37,13 @@ def _groups(conv: Value) -> tuple[object, ...]:
 
 @sweep(
     fires_on=(
-        "input 6x6x3 -> concat { | conv 4, 1x1 | conv 2, 1x1 -> relu | conv 3, 1x1 }",
+        "input 24x24x3 -> maxpool 4x4, /4"
+        " -> concat { | conv 4, 1x1 | conv 2, 1x1 -> relu | conv 3, 1x1 }",
         "input 6x6x3 -> add { | conv 4, 3x3, /2, bias=false | conv 4, 3x3, /2, bias=false }",
     ),
     leaves_alone=(
         "input 6x6x3 -> concat { | conv 4, 1x1 | conv 2, 3x3 }",
+        "input 6x6x3 -> concat { | conv 4, 1x1 -> conv 2, 3x3 | conv 4, 1x1 }",
         "input 6x6x3 -> concat { | conv 4, 1x1 | conv 2, 1x1, bias=false }",
         "input 6x6x4 -> concat { | conv 4, 1x1, groups=2 | conv 4, 1x1, groups=2 }",
     ),
@@ -48,7 +52,8 @@ def merge_siblings(graph: Graph) -> Iterator[Found]:
     """conv(x, v), conv(x, w) = the slices of conv(x, v ∥ w), v beside w.
 
     For convolutions of one value with equal kernel, stride and padding, in training too. An
-    inception module's three 1x1 convolutions become one, and x is read once.
+    inception module's three 1x1 convolutions become one, and x is read once. Without those whose
+    results would wait for the others' readers where the most memory is needed.
     """
     siblings: dict[tuple[object, ...], list[Node]] = {}
     for node in graph.of(Conv):
@@ -56,9 +61,15 @@ def merge_siblings(graph: Graph) -> Iterator[Found]:
         if isinstance(conv, Conv) and conv.groups == 1:
             siblings.setdefault((x, *_windows(graph, node)), []).append(node)
     for members in siblings.values():
-        if len(members) == 1:
-            continue
         old = [Value(graph, node) for node in members]
+        if len(old) == 1:
+            continue
+        alike, old = old, _that_need_not_wait(graph, old)
+        for value in alike:
+            if value not in old:
+                yield value, Declined("its result would wait where the most memory is needed")
+        if not old:
+            continue
         conv, x = old[0].op, graph.operands(old[0].node)[0]
         assert isinstance(conv, Conv)
         weights = (joined(column, 0) for column in weights_of(old))
@@ -138,6 +149,24 @@ def merge_sums(graph: Graph) -> Iterator[Found]:
             result = apply(Add(), result, *others, like=Value(graph, total))
         graph.replace(Value(graph, total), result)
         yield old[0], None
+
+
+def _that_need_not_wait(graph: Graph, members: list[Value]) -> list[Value]:
+    """The siblings that may be computed at once without a higher peak of memory; two or none."""
+    (x, *_) = graph.operands(members[0].node)
+    lifetimes = Lifetimes(graph)
+    while len(members) > 1:
+        waits = [lifetimes.wait(value) for value in members]
+        first = min(wait.first for wait in waits)
+        wide = Wait(sum(w.nbytes for w in waits), first, max(w.last for w in waits))
+        rest = lifetimes.wait(x, without=members)
+        change = Counter([wide, replace(rest, last=max(rest.last, first))])
+        change.subtract([*waits, lifetimes.wait(x)])
+        if lifetimes.peak_with(change) <= lifetimes.peak:
+            return members
+        latest = max(members, key=lifetimes.position)
+        members = [value for value in members if value != latest]
+    return []
 
 
 def _sum_of(graph: Graph, values: Sequence[Value]) -> Node | None:
