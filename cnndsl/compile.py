@@ -24,6 +24,7 @@ from cnndsl.passes.join import join_states
 from cnndsl.passes.training import add_loss, for_training, freeze
 from cnndsl.passes.updates import add_updates
 from cnndsl.runtime.kernel import Backend
+from cnndsl.runtime.layouts import assign_layouts
 from cnndsl.runtime.lower import lower
 from cnndsl.runtime.program import Program, Slot
 from cnndsl.runtime.recompute import recompute
@@ -49,7 +50,27 @@ def compile_inference(
     graph: Graph, backend: Backend, batch: int, shared: Mapping[str, Slot] | None = None
 ) -> Program:
     """The program that computes "logits" from "image"; `shared` are states of another program."""
-    return lower(inference_graph(graph, FOR_INFERENCE, backend.fusions), backend, batch, shared)
+    graph = inference_graph(graph, FOR_INFERENCE, backend.fusions)
+    return program_of(graph, backend, batch, shared=shared)
+
+
+def program_of(
+    graph: Graph,
+    backend: Backend,
+    batch: int,
+    memory: int | None = None,
+    shared: Mapping[str, Slot] | None = None,
+) -> Program:
+    """The program of an optimised graph, which gets its layouts; its values take `memory` at most.
+
+    Raises:
+        CnndslError: not even by recomputation do they take so little.
+    """
+    states = {name: slot.type.layout for name, slot in (shared or {}).items()}
+    assign_layouts(graph, backend, batch, states)
+    if memory is not None:
+        keep_to(graph, backend, batch, memory)
+    return lower(graph, backend, batch, shared)
 
 
 def inference_graph(
@@ -74,9 +95,7 @@ def compile_training(graph: Graph, objective: Objective, backend: Backend, batch
         CnndslError: not even by recomputation does a step keep to the objective's memory.
     """
     graph = training_graph(graph, objective, FOR_TRAINING, backend.fusions)
-    if objective.memory is not None:
-        keep_to(graph, backend, batch, objective.memory)
-    return lower(graph, backend, batch)
+    return program_of(graph, backend, batch, objective.memory)
 
 
 def keep_to(graph: Graph, backend: Backend, batch: int, memory: int) -> None:

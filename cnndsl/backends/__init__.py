@@ -15,7 +15,7 @@ register(
 )
 
 #: Engine by name, best first: the module that holds it. Each has a class `Engine`.
-BACKENDS = {"numpy": "cnndsl.backends.numpy"}
+BACKENDS = {"onednn": "cnndsl.backends.onednn", "numpy": "cnndsl.backends.numpy"}
 
 
 def get_backend(name: str | None = None) -> Backend:

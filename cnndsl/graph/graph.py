@@ -212,6 +212,13 @@ class Graph:
             if value.node == old.node and value.output == old.output:
                 self.updates[state] = new
 
+    def rewire(self, node: Node, slot: int, value: Value) -> None:
+        """Let one node read `value` at a slot instead of what it reads."""
+        old = self.operands(node)[slot]
+        if old != value:
+            self.net.remove_edge(old.node, node, key=slot)
+            self.net.add_edge(value.node, node, key=slot, output=value.output)
+
     def prune(self) -> None:
         """Remove every node that no output, head or update depends on; named inputs stay."""
         waiting = [v.node for v in (*self.roots(), *self.inputs.values())] + list(self.updates)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 
 from cnndsl.graph.op import Index, Initial, Mismatch, Op, op, side_by_side
 from cnndsl.graph.types import Type
@@ -84,6 +85,23 @@ class Ones(Op):
 
     def infer(self) -> Type:
         return self.type
+
+
+@op("reorder", registry=None)
+class Reorder(Op):
+    """The same value in another layout: None is the canonical one."""
+
+    layout: Hashable | None
+    differentiable = False
+
+    def infer(self, x: Type) -> Type:
+        return replace(x, layout=self.layout)
+
+    def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
+        return 0
+
+    def spell(self, *inputs: Type) -> str:
+        return f"reorder to {self.layout or 'nhwc'}"
 
 
 STATE = (Parameter, Buffer)

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from cnndsl.graph.graph import Value, apply
 from cnndsl.graph.op import KW_ONLY, Initial, Mismatch, Op, Parameters, Weight, op
 from cnndsl.graph.types import Type
+from cnndsl.ops.activation import Relu
 from cnndsl.ops.conv import BiasGradient
+from cnndsl.ops.epilogue import Epilogue
 
 
 def check_epsilon(name: str, epsilon: float) -> None:
@@ -126,7 +128,7 @@ class BatchNormTraining(Op):
         _, mean, inverse, _ = outputs
         dy = grads[0]
         assert dy is not None
-        first = apply(BatchNormTrainingGradient(), x, gamma, mean, inverse, dy, like=x)
+        first = apply(BatchNormTrainingGradient(self.epsilon), x, gamma, mean, inverse, dy, like=x)
         return [Value(first.graph, first.node, slot) for slot in range(3)]
 
     def again(
@@ -163,6 +165,7 @@ class BatchNormTrainingGradient(Op):
     `dbeta = Σ dy`.
     """
 
+    epsilon: float
     differentiable = False
 
     def infer(
@@ -172,6 +175,51 @@ class BatchNormTrainingGradient(Op):
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return 9 * outputs[0].elements
+
+
+@op("bn_relu_training", registry=None)
+class BatchNormReluTraining(Op):
+    """`relu(bn(x))` by the batch's own statistics. Inputs: x, gamma, beta.
+
+    Results: those of `bn_training`, the first behind the relu, and where that is positive. It
+    stands in graphs whose gradients are there already.
+    """
+
+    epsilon: float
+    differentiable = False
+
+    def infer(self, x: Type, gamma: Type, beta: Type) -> tuple[Type, ...]:
+        return x, gamma, gamma, gamma, Type(x.shape, "uint8")
+
+    def again(
+        self, inputs: Sequence[Value], outputs: Sequence[Value]
+    ) -> tuple[Op, Sequence[Value]]:
+        return Epilogue(BatchNormAgain(), activation=Relu()), (*inputs, *outputs[1:3])
+
+    def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
+        return 8 * outputs[0].elements
+
+    def spell(self, *inputs: Type) -> str:
+        return "bn_training + relu"
+
+
+@op("bn_relu_gradient", registry=None)
+class BatchNormReluGradient(Op):
+    """The gradients of x, gamma and beta, through a relu.
+
+    Inputs: x, gamma, mean, inverse deviation, where the relu's result is positive, its gradient.
+    """
+
+    epsilon: float
+    differentiable = False
+
+    def infer(
+        self, x: Type, gamma: Type, mean: Type, inverse: Type, positive: Type, dy: Type
+    ) -> tuple[Type, Type, Type]:
+        return x, gamma, gamma
+
+    def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
+        return 10 * outputs[0].elements
 
 
 @op("running_average", registry=None)
@@ -193,7 +241,7 @@ class LocalResponseNorm(Op):
     """`x / (k + a · Σ x²) ^ beta`, the sum over `size` neighbouring channels at the same position.
 
     The neighbours of channel c are c − size/2 … c + (size − 1)/2, each half rounded down, as far as
-    they exist. a is `alpha`, as in the AlexNet paper; with `average=true` it is `alpha / size`, as
+    they exist. The second result is `s = k + a · Σ x²`, for the gradient. a is `alpha`, as in the AlexNet paper; with `average=true` it is `alpha / size`, as
     in Caffe and PyTorch.
 
     Source: Krizhevsky et al., ImageNet classification with deep convolutional neural networks,
@@ -214,7 +262,7 @@ class LocalResponseNorm(Op):
         "input 2x2x2 -> lrn 9, alpha=0.3",
     )
 
-    def infer(self, x: Type) -> Type:
+    def infer(self, x: Type) -> tuple[Type, Type]:
         if self.size < 1:
             raise Mismatch(f"`lrn` looks at 1 channel or more, this is {self.size}")
         if self.k <= 0 or self.alpha < 0:
@@ -222,15 +270,15 @@ class LocalResponseNorm(Op):
                 f"`lrn` wants a positive k and an alpha that is not negative, "
                 f"these are {self.k:g} and {self.alpha:g}"
             )
-        return x
+        return x, x
 
     def gradient(
         self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
     ) -> Sequence[Value | None]:
         (x,) = inputs
-        (dy,) = grads
+        dy = grads[0]
         assert dy is not None
-        return [apply(LocalResponseNormGradient(self), x, dy, like=x)]
+        return [apply(LocalResponseNormGradient(self), x, outputs[1], dy, like=x)]
 
     @property
     def factor(self) -> float:
@@ -243,7 +291,7 @@ class LocalResponseNorm(Op):
 
 @op("lrn_gradient", registry=None)
 class LocalResponseNormGradient(Op):
-    """The gradient of local response normalisation's input. Inputs: x, output gradient.
+    """The gradient of local response normalisation's input. Inputs: x, s, output gradient.
 
     With `s = k + a · Σ x²`: `dx = dy · s^−beta − 2 · a · beta · x · Σ dy · x · s^(−beta − 1)`, the
     sum over the channels whose neighbour this one is.
@@ -252,7 +300,7 @@ class LocalResponseNormGradient(Op):
     norm: LocalResponseNorm
     differentiable = False
 
-    def infer(self, x: Type, dy: Type) -> Type:
+    def infer(self, x: Type, sums: Type, dy: Type) -> Type:
         return dy
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from cnndsl.graph.op import Op
@@ -18,7 +19,11 @@ STRIDED = "strided"
 Array = Any
 
 
-@dataclass(frozen=True, slots=True)
+#: The layouts of what an operation takes, and of what it gives.
+Layouts = tuple[tuple[Hashable | None, ...], tuple[Hashable | None, ...]]
+
+
+@dataclass(frozen=True)
 class Kernel:
     """How one step is executed.
 
@@ -26,21 +31,29 @@ class Kernel:
     `workspace` of so many bytes, `run` gets a scratch buffer of bytes as its last argument; it is
     shared between steps and holds nothing from one to the next. `may_alias` lists the pairs
     (output, input) that may be one array, when the input is not needed afterwards.
+    `implementation` says in a word or two how it is done.
     """
 
     run: Callable[..., None]
     may_alias: tuple[tuple[int, int], ...] = ()
     workspace: int = 0
+    implementation: str = ""
+
+    def bind(self, *arrays: Array) -> Callable[[], None]:
+        """What executes the kernel on these arrays, once for all."""
+        return partial(self.run, *arrays)
 
 
 class Backend(Protocol):
     """An engine: its name, whether it is to be had, its arrays and its kernels.
 
     `fusions` are the rewrites that it asks for: those that make several of its kernels one.
+    `strides` says whether its kernels take arrays whose rows are parts of longer ones.
     """
 
     name: str
     fusions: tuple[Rewrite, ...]
+    strides: bool
 
     def unavailable(self) -> str | None:
         """Why this engine cannot run here, in words; None if it can."""
@@ -55,6 +68,15 @@ class Backend(Protocol):
             MissingKernel: this engine cannot execute the operation.
         """
 
+    def layouts(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Layouts:
+        """The layouts in which an operation takes its inputs and gives its outputs.
+
+        The types are of a known batch; those of the inputs say in which layouts they are at hand.
+        """
+
+    def nbytes(self, type: Type) -> int:
+        """The bytes of a value of a type, in its layout."""
+
     def running(self) -> AbstractContextManager[object]:
         """What a program runs within: a stream, a number of threads."""
 
@@ -64,11 +86,11 @@ class Backend(Protocol):
     def view(self, buffer: Array, offset: int, type: Type) -> Array:
         """The part of a buffer that holds a value of a type."""
 
-    def upload(self, target: Array, source: Any) -> None:
-        """Copy an array of the host into a view."""
+    def upload(self, target: Array, type: Type, source: Any) -> None:
+        """Copy an array of the host, in the canonical layout, into a view of a type."""
 
-    def download(self, source: Array) -> Any:
-        """A copy of a view as an array of the host."""
+    def download(self, source: Array, type: Type) -> Any:
+        """A copy of a view of a type as an array of the host, in the canonical layout."""
 
 
 class MissingKernel(Exception):

@@ -72,8 +72,8 @@ def lower(
     Raises:
         MissingKernel: the backend cannot execute an operation of the graph.
     """
-    draft = _drafted(graph, backend, batch)
     shared = shared or {}
+    draft = _drafted(graph, backend, batch)
     elsewhere = {
         node: shared[graph.name(node)].array
         for node in graph.of(*STATE)
@@ -117,9 +117,20 @@ def lower(
         moved = sum(a.nbytes for a in arguments if a is not None)
         if call.kernel.workspace:
             arguments = (*arguments, scratch)
-        text = graph.op(node).spell(*(v.type for v in graph.operands(node)))
+        op, types = graph.op(node), [v.type for v in graph.operands(node)]
         step = Step(
-            graph.name(node), text, call.kernel.run, arguments, results, node in writers, moved
+            graph.name(node),
+            op.spell(*types),
+            call.kernel.bind(*arguments),
+            tuple(
+                None if array is None else Slot(array, value.type.at(batch))
+                for array, value in zip(results, call.results, strict=True)
+            ),
+            node in writers,
+            moved,
+            0 if call.index is not None else op.flops(graph.types(node), *types) * batch,
+            graph.types(node)[0].layout,
+            call.kernel.implementation,
         )
         (setup if node in fixed else steps).append(step)
 
@@ -168,10 +179,10 @@ def _drafted(graph: Graph, backend: Backend, batch: int) -> _Draft:
     """
     order = schedule(graph)
     fixed = constant_nodes(graph)
-    best = _draft(graph, backend, batch, order, Placement(graph, order, fixed))
+    best = _draft(graph, backend, batch, order, Placement(graph, order, fixed, backend.strides))
     for kind, share in ((Concat, 1.0), (Slice, ENOUGH)):
         if graph.of(kind):
-            placement = Placement(graph, order, fixed, copying=kind)
+            placement = Placement(graph, order, fixed, backend.strides, copying=kind)
             other = _draft(graph, backend, batch, order, placement)
             best = other if other.arena_bytes < share * best.arena_bytes else best
     return best
@@ -181,7 +192,7 @@ def _draft(
     graph: Graph, backend: Backend, batch: int, order: list[Node], placement: Placement
 ) -> _Draft:
     calls = list(_calls(graph, backend, batch, order, placement))
-    buffers = _assign_buffers(graph, calls, placement, batch)
+    buffers = _assign_buffers(graph, backend, calls, placement, batch)
     arena_buffers = [b for b in _unique(buffers) if b.state is None]
     layout = plan([Lifetime(b.nbytes, b.first, b.last) for b in arena_buffers])
     for buffer, offset in zip(arena_buffers, layout.offsets, strict=True):
@@ -266,7 +277,7 @@ def schedule(graph: Graph) -> list[Node]:
 
 
 def _assign_buffers(
-    graph: Graph, calls: list[_Call], placement: Placement, batch: int
+    graph: Graph, backend: Backend, calls: list[_Call], placement: Placement, batch: int
 ) -> dict[Value, _Buffer]:
     """A buffer for every value that somebody reads and that is no part of another.
 
@@ -288,7 +299,7 @@ def _assign_buffers(
     buffers: dict[Value, _Buffer] = {}
     for node in graph.net:
         value = Value(graph, node)
-        nbytes = value.type.at(batch).total_bytes
+        nbytes = backend.nbytes(value.type.at(batch))
         if isinstance(graph.op(node), STATE):
             buffers[value] = _Buffer(nbytes, 0, end, state=node)
         elif isinstance(graph.op(node), Input) and (
@@ -305,7 +316,7 @@ def _assign_buffers(
             root = placement.root(value)
             if root in buffers or last_use.get(root, -1) < 0:
                 continue
-            nbytes = root.type.at(batch).total_bytes
+            nbytes = backend.nbytes(root.type.at(batch))
             reused: _Buffer | None = None
             slot = may_alias.get(value.output)
             alone = slot is not None and call.operands.count(call.operands[slot]) == 1

@@ -31,9 +31,13 @@ class Placement:
         graph: Graph,
         order: Sequence[Node],
         fixed: set[Node],
+        strides: bool,
         copying: type[Op] | None = None,
     ) -> None:
-        """`copying` is an operation that is to copy all the same."""
+        """Parts that are not in one piece only if kernels take `strides`.
+
+        `copying` is an operation that is to copy all the same.
+        """
         self.parts: dict[Value, Part] = {}
         updating = set(graph.updates.values())
         free = [
@@ -45,13 +49,18 @@ class Placement:
         for node in free:
             operands = graph.operands(node)
             index = graph.op(node).view(operands[0].type) if operands else None
-            if index is not None:
+            canonical = {v.type.layout for v in (*operands, *graph.results(node))} == {None}
+            if index is not None and canonical and (strides or _in_one_piece(index)):
                 self.parts[Value(graph, node)] = Part(operands[0], index)
         self.views = {value.node for value in self.parts}
         for node in free:
             operands = graph.operands(node)
             places = graph.op(node).places(*(v.type for v in operands))
+            if any(v.type.layout is not None for v in (*operands, *graph.results(node))):
+                continue
             for value, index in zip(operands, places, strict=bool(places)):
+                if not strides and not _in_one_piece(index):
+                    continue
                 leaf = isinstance(value.op, (Input, *STATE))
                 taken = value in self.parts or value in updating or operands.count(value) > 1
                 if not leaf and not taken and (value.node in fixed) == (node in fixed):
@@ -72,7 +81,7 @@ class Placement:
         """Whether a value is not in one piece."""
         while value in self.parts:
             part = self.parts[value]
-            if any(isinstance(s, slice) and s != slice(None) for s in part.index[1:]):
+            if not _in_one_piece(part.index):
                 return True
             value = part.whole
         return False
@@ -80,3 +89,8 @@ class Placement:
     def placed(self, node: Node, operands: Sequence[Value]) -> list[bool]:
         """Which operands of a join are in its result already."""
         return [v in self.parts and self.parts[v].whole.node == node for v in operands]
+
+
+def _in_one_piece(index: View) -> bool:
+    """Whether what an index takes of an array is in one piece: all of every axis but the first."""
+    return all(not isinstance(s, slice) or s == slice(None) for s in index[1:])

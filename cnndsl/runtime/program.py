@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cnndsl.graph.types import Type
 from cnndsl.runtime.kernel import Array, Backend
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One kernel with its arrays bound; `name` and `text` say which layer it belongs to.
-
-    `moved` is the bytes of what it reads and writes, scratch apart.
-    """
-
-    name: str
-    text: str
-    run: Callable[..., None]
-    arguments: tuple[Array, ...]
-    outputs: tuple[Array | None, ...]
-    writes_state: bool
-    moved: int
 
 
 @dataclass(frozen=True)
@@ -32,6 +16,25 @@ class Slot:
 
     array: Array
     type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kernel with its arrays bound; `name` and `text` say which layer it belongs to.
+
+    `run()` executes it. `moved` is the bytes of what it reads and writes, scratch apart;
+    `operations` the floating-point operations; `layout` that of its first result.
+    """
+
+    name: str
+    text: str
+    run: Callable[[], None]
+    outputs: tuple[Slot | None, ...]
+    writes_state: bool
+    moved: int
+    operations: int = 0
+    layout: Hashable | None = None
+    implementation: str = ""
 
 
 class Program:
@@ -66,7 +69,7 @@ class Program:
         self.arena_bytes = arena_bytes
         self.state_bytes = state_bytes
         first = next((i for i, step in enumerate(steps) if step.writes_state), len(steps))
-        calls = tuple((step.run, step.arguments) for step in steps)
+        calls = tuple(step.run for step in steps)
         self._reading, self._writing = calls[:first], calls[first:]
         self._is_set_up = not setup
 
@@ -79,13 +82,13 @@ class Program:
         with self.backend.running():
             if not self._is_set_up:
                 for step in self.setup:
-                    step.run(*step.arguments)
+                    step.run()
                 self._is_set_up = True
-            for run, arguments in self._reading:
-                run(*arguments)
+            for run in self._reading:
+                run()
             if self._writing and proceed():
-                for run, arguments in self._writing:
-                    run(*arguments)
+                for run in self._writing:
+                    run()
 
     def refresh(self) -> None:
         """Compute `setup` anew before the next run: states shared with another program changed."""
@@ -97,12 +100,12 @@ class Program:
         if slot is None:
             slot = self.states[name]
             self.refresh()
-        self.backend.upload(slot.array, data)
+        self.backend.upload(slot.array, slot.type, data)
 
     def read(self, name: str) -> Any:
         """A copy of an output or a state as an array of the host."""
         slot = self.outputs.get(name) or self.states[name]
-        return self.backend.download(slot.array)
+        return self.backend.download(slot.array, slot.type)
 
     def first_not_finite(self) -> Step | None:
         """Execute again, up to the first step whose result holds NaN or infinity, and return it.
@@ -115,11 +118,11 @@ class Program:
             if step.writes_state:
                 continue
             with self.backend.running(), numpy.errstate(all="ignore"):
-                step.run(*step.arguments)
+                step.run()
             for output in step.outputs:
                 if output is None:
                     continue
-                values = self.backend.download(output)
+                values = self.backend.download(output.array, output.type)
                 if values.dtype.kind == "f" and not numpy.isfinite(values).all():
                     return step
         return None

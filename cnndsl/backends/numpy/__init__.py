@@ -28,7 +28,7 @@ from cnndsl.backends.numpy import (
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
 from cnndsl.passes.epilogues import EPILOGUES
-from cnndsl.runtime.kernel import Builder, Kernel, MissingKernel
+from cnndsl.runtime.kernel import Array, Builder, Kernel, Layouts, MissingKernel
 from cnndsl.runtime.memory import ALIGNMENT
 
 FAMILIES = (
@@ -58,40 +58,57 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def kernel_of(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+    """The kernel of an operation.
+
+    Raises:
+        MissingKernel: there is none.
+    """
+    builder = KERNELS.get(type(op))
+    if builder is None:
+        raise MissingKernel(op, Engine.name)
+    return builder(op, inputs, outputs)
+
+
 class Engine:
     """Arrays are `numpy.ndarray` views of one aligned buffer."""
 
     name = "numpy"
     fusions = EPILOGUES
+    strides = True
 
     def unavailable(self) -> str | None:
         return None
 
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
-        builder = KERNELS.get(type(op))
-        if builder is None:
-            raise MissingKernel(op, self.name)
-        return builder(op, inputs, outputs)
+        return kernel_of(op, inputs, outputs)
+
+    def layouts(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Layouts:
+        """The canonical layout, always."""
+        return (None,) * len(inputs), (None,) * len(outputs)
+
+    def nbytes(self, type: Type) -> int:
+        return type.total_bytes
 
     def running(self) -> AbstractContextManager[object]:
         """BLAS on one thread: its threads spin, and on a busy machine wait for each other."""
         limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
         return limit
 
-    def allocate(self, nbytes: int) -> np.ndarray[Any, Any]:
+    def allocate(self, nbytes: int) -> Array:
         raw = np.empty(nbytes + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + nbytes]
 
-    def view(self, buffer: np.ndarray[Any, Any], offset: int, type: Type) -> np.ndarray[Any, Any]:
+    def view(self, buffer: Array, offset: int, type: Type) -> Array:
         part = buffer[offset : offset + type.total_bytes]
         return part.view(type.dtype).reshape(type.concrete())
 
-    def upload(self, target: np.ndarray[Any, Any], source: Any) -> None:
+    def upload(self, target: Array, type: Type, source: Any) -> None:
         source = np.asarray(source)
         if source.shape != target.shape:
             raise ValueError(f"an array of shape {target.shape} is wanted, this is {source.shape}")
         target[...] = source
 
-    def download(self, source: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def download(self, source: Array, type: Type) -> Any:
         return source.copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from cnndsl.backends.numpy.channels import Channels
 from cnndsl.backends.numpy.finish import Finish
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
+from cnndsl.ops.activation import Relu
 from cnndsl.ops.norm import (
     BatchNorm,
     BatchNormAgain,
     BatchNormInputGradient,
+    BatchNormReluGradient,
+    BatchNormReluTraining,
     BatchNormScaleGradient,
     BatchNormTraining,
     BatchNormTrainingGradient,
@@ -27,6 +31,7 @@ from cnndsl.ops.norm import (
     ScaleGradient,
 )
 from cnndsl.runtime.kernel import Array, Builders, Kernel
+from cnndsl.runtime.memory import round_up
 
 
 def by_statistics(factor: Callable[[Any, Array], Array]) -> Callable[..., Kernel]:
@@ -186,6 +191,39 @@ def batch_norm_training_gradient(
     return Kernel(run, may_alias=((0, 4),), workspace=rows.workspace)
 
 
+def batch_norm_relu_training(
+    op: BatchNormReluTraining, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
+) -> Kernel:
+    finish = Finish(outputs[0], activation=Relu())
+    norm = batch_norm_training(BatchNormTraining(op.epsilon), inputs, outputs[:4], finish)
+
+    def run(*arrays: Array) -> None:
+        *values, positive, scratch = arrays
+        norm.run(*values, scratch)
+        if positive is not None:
+            np.greater(values[3], 0, out=positive.view(bool))
+
+    return replace(norm, run=run)
+
+
+def batch_norm_relu_gradient(
+    op: BatchNormReluGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
+) -> Kernel:
+    """The relu's gradient is written over the output gradient's place in the scratch."""
+    own = (*inputs[:4], inputs[5])
+    norm = batch_norm_training_gradient(BatchNormTrainingGradient(op.epsilon), own, outputs)
+    dy = inputs[5]
+    nbytes = round_up(dy.total_bytes)
+
+    def run(*arrays: Array) -> None:
+        *values, positive, slopes, dx, dgamma, dbeta, scratch = arrays
+        through = scratch[: dy.total_bytes].view(dy.dtype).reshape(slopes.shape)
+        np.multiply(slopes, positive.view(bool), out=through)
+        norm.run(*values, through, dx, dgamma, dbeta, scratch[nbytes:])
+
+    return Kernel(run, may_alias=((0, 5),), workspace=nbytes + norm.workspace)
+
+
 def running_average(
     op: RunningAverage, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
@@ -204,11 +242,15 @@ def local_response_norm(
     blocks = Blocks.of(inputs[0], temporaries=2, row=channels)
     offsets = range(-(op.size // 2), (op.size - 1) // 2 + 1)
 
-    def run(x: Array, y: Array, *scratch: Array) -> None:
-        for part in blocks.parts(scratch, x, y):
-            source, target, squares, sums = (a.reshape(-1, channels) for a in part)
+    def run(x: Array, y: Array, saved: Array | None, *scratch: Array) -> None:
+        kept = () if saved is None else (saved,)
+        for part in blocks.parts(scratch, x, y, *kept):
+            source, target, *keep, squares, sums = (a.reshape(-1, channels) for a in part)
+            sums = keep[0] if keep else sums
             np.square(source, out=squares)
             _neighbours(squares, offsets, sums)
+            np.multiply(sums, op.factor, out=sums)
+            np.add(sums, op.k, out=sums)
             _power(op, sums, squares)
             np.multiply(source, squares, out=target)
 
@@ -221,25 +263,23 @@ def local_response_norm_gradient(
     norm = op.norm
     channels = inputs[0].channels
     blocks = Blocks.of(inputs[0], temporaries=3, row=channels)
-    offsets = range(-(norm.size // 2), (norm.size - 1) // 2 + 1)
     reverse = range(-((norm.size - 1) // 2), norm.size // 2 + 1)
 
-    def run(x: Array, dy: Array, dx: Array, *scratch: Array) -> None:
-        for part in blocks.parts(scratch, x, dy, dx):
-            source, grads, target, terms, sums, power = (a.reshape(-1, channels) for a in part)
-            np.square(source, out=terms)
-            _neighbours(terms, offsets, sums)
-            _power(norm, sums, power)
+    def run(x: Array, saved: Array, dy: Array, dx: Array, *scratch: Array) -> None:
+        for part in blocks.parts(scratch, x, saved, dy, dx):
+            rows = (a.reshape(-1, channels) for a in part)
+            source, known, grads, target, terms, sums, power = rows
+            _power(norm, known, power)
             np.multiply(grads, source, out=terms)
             np.multiply(terms, power, out=terms)
-            np.divide(terms, sums, out=terms)
+            np.divide(terms, known, out=terms)
             _neighbours(terms, reverse, sums)
             np.multiply(sums, source, out=sums)
             np.multiply(sums, 2 * norm.factor * norm.beta, out=sums)
             np.multiply(grads, power, out=target)
             np.subtract(target, sums, out=target)
 
-    return Kernel(run, may_alias=((0, 1),), workspace=blocks.workspace)
+    return Kernel(run, may_alias=((0, 2),), workspace=blocks.workspace)
 
 
 def _neighbours(terms: Array, offsets: range, sums: Array) -> None:
@@ -255,9 +295,7 @@ def _neighbours(terms: Array, offsets: range, sums: Array) -> None:
 
 
 def _power(op: LocalResponseNorm, sums: Array, power: Array) -> None:
-    """Turn sums of squares into `s = k + a · sum`, and set `power` to `s ^ −beta`."""
-    np.multiply(sums, op.factor, out=sums)
-    np.add(sums, op.k, out=sums)
+    """Set `power` to `s ^ −beta`."""
     np.log(sums, out=power)
     np.multiply(power, -op.beta, out=power)
     np.exp(power, out=power)
@@ -296,6 +334,8 @@ KERNELS: Builders = {
     BatchNormScaleGradient: batch_norm_scale_gradient,
     BatchNormAgain: batch_norm_again,
     BatchNormTraining: batch_norm_training,
+    BatchNormReluTraining: batch_norm_relu_training,
+    BatchNormReluGradient: batch_norm_relu_gradient,
     BatchNormTrainingGradient: batch_norm_training_gradient,
     RunningAverage: running_average,
     LocalResponseNorm: local_response_norm,

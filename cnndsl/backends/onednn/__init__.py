@@ -1,0 +1,115 @@
+"""The CPU engine: oneDNN's primitives on one planned arena, in the layouts that they like best."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from cnndsl.backends import numpy
+from cnndsl.backends.onednn import (
+    activation,
+    conv,
+    dense,
+    epilogue,
+    library,
+    merge,
+    norm,
+    optimizer,
+    pool,
+    shape,
+)
+from cnndsl.backends.onednn.memory import Layout, canonical
+from cnndsl.backends.onednn.primitive import Argument, Choice, Choosers, is_slow
+from cnndsl.backends.onednn.reference import reference
+from cnndsl.graph.op import Op
+from cnndsl.graph.types import ITEM_BYTES, Type
+from cnndsl.passes.epilogues import EPILOGUES, relu_in_batchnorm
+from cnndsl.runtime.kernel import Array, Kernel, Layouts
+
+FAMILIES = (activation, conv, dense, epilogue, merge, norm, optimizer, pool, shape)
+
+CHOOSERS: Choosers = {
+    kind: chooser for family in FAMILIES for kind, chooser in family.CHOOSERS.items()
+}
+
+
+@cache
+def _choice(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
+    double = any(type.dtype == "float64" for type in (*inputs, *outputs))
+    chooser = reference if double else CHOOSERS.get(type(op), reference)
+    choice = chooser(op, inputs, outputs)
+    return reference(op, inputs, outputs) if is_slow(choice.implementation) else choice
+
+
+@cache
+def _kernel(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+    wanted = _choice(op, inputs, tuple(replace(type, layout=None) for type in outputs))
+    given = tuple(type.layout for type in inputs), tuple(type.layout for type in outputs)
+    if given != (wanted.inputs, wanted.outputs):
+        raise ValueError(f"`{op.name}` was to be in the layouts {wanted.inputs}, {wanted.outputs}")
+    return wanted.make(inputs, outputs)
+
+
+class Engine(numpy.Engine):
+    """Arrays are NumPy's: in the canonical layout as they are, in another one flat."""
+
+    name = "onednn"
+    fusions = (relu_in_batchnorm, *EPILOGUES)
+    strides = False
+
+    def unavailable(self) -> str | None:
+        try:
+            library.load()
+        except library.Unavailable as reason:
+            return str(reason)
+        return None
+
+    def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+        return _kernel(op, inputs, outputs)
+
+    def layouts(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Layouts:
+        choice = _choice(op, inputs, tuple(replace(type, layout=None) for type in outputs))
+        return choice.inputs, choice.outputs
+
+    def nbytes(self, type: Type) -> int:
+        return type.layout.nbytes if isinstance(type.layout, Layout) else type.total_bytes
+
+    def view(self, buffer: Array, offset: int, type: Type) -> Array:
+        if not isinstance(type.layout, Layout):
+            return super().view(buffer, offset, type)
+        part = buffer[offset : offset + type.layout.nbytes]
+        return part.view(type.dtype) if part.nbytes % ITEM_BYTES[type.dtype] == 0 else part
+
+    def upload(self, target: Array, type: Type, source: Any) -> None:
+        if not isinstance(type.layout, Layout):
+            super().upload(target, type, source)
+            return
+        source = np.ascontiguousarray(source, type.dtype)
+        if source.shape != type.concrete():
+            wanted = type.concrete()
+            raise ValueError(f"an array of shape {wanted} is wanted, this is {source.shape}")
+        _copy(source, canonical(_plain(type), type.layout.extents), target, type.layout.descriptor)
+
+    def download(self, source: Array, type: Type) -> Any:
+        if not isinstance(type.layout, Layout):
+            return super().download(source, type)
+        target = np.empty(type.concrete(), type.dtype)
+        _copy(source, type.layout.descriptor, target, canonical(_plain(type), type.layout.extents))
+        return target
+
+
+def _plain(type: Type) -> Type:
+    return replace(type, layout=None)
+
+
+def _copy(source: Array, here: Any, target: Array, there: Any) -> None:
+    """Copy a memory of one descriptor to one of another."""
+    description = shape.copy(here, there)
+    scratch = np.empty(description.scratch_bytes, np.uint8)
+    description.on(
+        [(Argument.SOURCE, here, source), (Argument.RESULT, there, target)], scratch
+    )()

@@ -1,0 +1,207 @@
+"""Convolutions: each in the layouts that its primitive likes best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cnndsl.backends.onednn.api import (
+    Algorithm,
+    Argument,
+    Handle,
+    Propagation,
+    Query,
+    engine,
+    integers,
+)
+from cnndsl.backends.onednn.memory import Layout, any_layout, descriptor, grouped, layout_of, sizes
+from cnndsl.backends.onednn.preferred import wish
+from cnndsl.backends.onednn.primitive import (
+    Addend,
+    Choice,
+    Choosers,
+    Composed,
+    Description,
+    Elementwise,
+    PostOperation,
+    Role,
+    Sum,
+    attributes,
+    best,
+    kernel,
+    tried,
+)
+from cnndsl.graph.types import Type
+from cnndsl.ops.conv import Conv, ConvInputGradient, ConvWeightGradient
+from cnndsl.runtime.kernel import Array, Kernel
+
+#: A map of fewer channels stays as it is: it has no whole block.
+FEW_CHANNELS = 8
+
+
+def convolution(
+    op: Conv,
+    inputs: Sequence[Type],
+    outputs: Sequence[Type],
+    adds: bool = False,
+    then: Elementwise | None = None,
+) -> Choice:
+    """`then(conv(x, w, b) + addend)`; the sum is in the memory of the addend where that dies."""
+    x, weight, *rest = inputs
+    bias = rest[0] if len(rest) > adds else None
+    y = outputs[0]
+    behind = [then] if then else []
+    after: list[PostOperation] = [*[Sum()] * adds, *behind]
+    description = _forward(op, x, weight, bias, wish(y), after)
+    x_layout = layout_of(description.layout(Query.SOURCE), x)
+    w_layout = layout_of(description.layout(Query.WEIGHTS), weight)
+    y_layout = layout_of(description.layout(Query.RESULT), y)
+    wanted = (x_layout, w_layout, *(None,) * (bias is not None), *(y_layout,) * adds)
+
+    def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+        result = descriptor(outputs[0])
+        values: list[Role] = [
+            (Argument.SOURCE, descriptor(inputs[0])),
+            (Argument.WEIGHTS, _of_weights(op, inputs[1])),
+        ]
+        if bias is not None:
+            values.append((Argument.BIAS, descriptor(bias)))
+        place = len(values)
+        if not adds:
+            return kernel(description, *values, (Argument.RESULT, result))
+        plain = kernel(description, *values, (None, result), (Argument.RESULT, result))
+        chain: list[PostOperation] = [Addend(outputs[0]), *behind]
+        apart = _forward(op, inputs[0], weight, bias, result, chain)
+        role = Argument.of_post_operation(0)
+        added = kernel(apart, *values, (role, result), (Argument.RESULT, result))
+
+        def bind(*arrays: Array) -> Callable[[], None]:
+            same = arrays[place].ctypes.data == arrays[place + 1].ctypes.data
+            return (plain if same else added).bind(*arrays)
+
+        return Composed(
+            may_alias=((0, place),),
+            workspace=max(plain.workspace, added.workspace),
+            implementation=plain.implementation,
+            binder=bind,
+        )
+
+    return Choice(wanted, (y_layout,), make, description.implementation)
+
+
+def input_gradient(
+    op: ConvInputGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
+) -> Choice:
+    weight, dy = inputs
+    (dx,) = outputs
+    hint = _forward(op.conv, dx, weight, None, any_layout(sizes(dy)), ())
+
+    def arguments(ways: tuple[Handle, Handle]) -> tuple[Any, ...]:
+        algorithm, w = Algorithm.CONVOLUTION_DIRECT, any_layout(_filters(op.conv, weight))
+        rest = *_geometry(op.conv, dx), hint.handle, attributes()
+        return engine(), algorithm, ways[0], w, ways[1], *rest
+
+    pairs = zip((wish(dx), any_layout(sizes(dx))), _ways(dy), strict=True)
+    description = best(tried("convolution_backward_data", *map(arguments, pairs)))
+    wanted = (
+        layout_of(description.layout(Query.WEIGHTS), weight),
+        layout_of(description.layout(Query.RESULT_GRADIENT), dy),
+    )
+    given = layout_of(description.layout(Query.SOURCE_GRADIENT), dx)
+
+    def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+        return kernel(
+            description,
+            (Argument.WEIGHTS, _of_weights(op.conv, inputs[0])),
+            (Argument.RESULT_GRADIENT, descriptor(inputs[1])),
+            (Argument.SOURCE_GRADIENT, descriptor(outputs[0])),
+        )
+
+    return Choice(wanted, (given,), make, description.implementation)
+
+
+def weight_gradient(
+    op: ConvWeightGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
+) -> Choice:
+    x, dy = inputs
+    weight, *bias = outputs
+    vector = descriptor(bias[0]) if bias else None
+    hint = _forward(op.conv, x, weight, None, any_layout(sizes(dy)), ())
+
+    def arguments(ways: tuple[Handle, Handle]) -> tuple[Any, ...]:
+        algorithm, w = Algorithm.CONVOLUTION_DIRECT, any_layout(_filters(op.conv, weight))
+        rest = *_geometry(op.conv, x), hint.handle, attributes()
+        return engine(), algorithm, ways[0], w, vector, ways[1], *rest
+
+    pairs = zip(_ways(x), _ways(dy), strict=True)
+    description = best(tried("convolution_backward_weights", *map(arguments, pairs)))
+    wanted = (
+        layout_of(description.layout(Query.SOURCE), x),
+        layout_of(description.layout(Query.RESULT_GRADIENT), dy),
+    )
+    given: tuple[Layout | None, ...] = (
+        layout_of(description.layout(Query.WEIGHTS_GRADIENT), weight),
+    )
+
+    def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+        roles: list[Role] = [
+            (Argument.SOURCE, descriptor(inputs[0])),
+            (Argument.RESULT_GRADIENT, descriptor(inputs[1])),
+            (Argument.WEIGHTS_GRADIENT, _of_weights(op.conv, outputs[0])),
+        ]
+        if vector is not None:
+            roles.append((Argument.BIAS_GRADIENT, vector))
+        return kernel(description, *roles)
+
+    given = (*given, *(None,) * len(bias))
+    return Choice(wanted, given, make, description.implementation)
+
+
+def _forward(
+    op: Conv,
+    x: Type,
+    weight: Type,
+    bias: Type | None,
+    result: Handle,
+    after: Sequence[PostOperation],
+) -> Description:
+    vector = descriptor(bias) if bias is not None else None
+    filters = any_layout(_filters(op, weight))
+
+    def arguments(source: Handle) -> tuple[Any, ...]:
+        way = engine(), Propagation.TRAINING, Algorithm.CONVOLUTION_DIRECT
+        return *way, source, filters, vector, result, *_geometry(op, x), attributes(after)
+
+    return best(tried("convolution_forward", *map(arguments, _ways(x))))
+
+
+def _ways(value: Type) -> list[Handle]:
+    """How a map may be taken: as it is, and in any layout."""
+    here, free = descriptor(value), any_layout(sizes(value))
+    return [here, free] if value.layout or value.channels < FEW_CHANNELS else [free, here]
+
+
+def _geometry(op: Conv, x: Type) -> tuple[Any, ...]:
+    """Strides, dilations (from zero) and the padding before and after, as the library wants."""
+    (top, bottom), (left, right) = op.pads(x)
+    return (
+        integers((op.stride, op.stride)),
+        integers((op.dilation - 1, op.dilation - 1)),
+        integers((top, left)),
+        integers((bottom, right)),
+    )
+
+
+def _filters(op: Conv, weight: Type) -> tuple[int, ...]:
+    return grouped(weight, op.groups)
+
+
+def _of_weights(op: Conv, weight: Type) -> Handle:
+    return descriptor(weight, _filters(op, weight))
+
+
+CHOOSERS: Choosers = {
+    Conv: convolution,
+    ConvInputGradient: input_gradient,
+    ConvWeightGradient: weight_gradient,
+}

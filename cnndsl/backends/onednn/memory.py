@@ -1,0 +1,199 @@
+"""Memory descriptors: which element of a value stands where; layouts are their equality."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+from cnndsl.backends.onednn.api import (
+    AXES,
+    BLOCKED,
+    Data,
+    Handle,
+    Query,
+    Tag,
+    descriptor_size,
+    engine,
+    function,
+    integers,
+)
+from cnndsl.graph.types import Type
+
+DATA = {"float32": Data.F32, "uint16": Data.BF16, "uint8": Data.U8}
+
+#: The parts of an axis, from the outermost: how many, and how far apart.
+Axis = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the elements of a value stand.
+
+    `axes` are those of oneDNN (N, C, H, W of a map, O, I, H, W of filters) with padding to whole
+    blocks; `nbytes` are those of the whole value. Equal layouts have equal memory.
+    """
+
+    axes: tuple[Axis, ...]
+    nbytes: int
+    extents: tuple[int, ...] = field(compare=False, repr=False)
+    descriptor: Handle = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        """As oneDNN writes it: `nChw8c` is channels in blocks of 8."""
+        letters = "goihw"[5 - len(self.axes) :]
+        if len(self.axes) == 4 and self.axes[0][-1][1] > self.axes[1][-1][1]:
+            letters = "nchw"
+        parts = [
+            (stride, -index, letters[axis], index, count)
+            for axis, parts in enumerate(self.axes)
+            for index, (count, stride) in enumerate(reversed(parts))
+        ]
+        blocks = {axis for axis, parts in enumerate(self.axes) if len(parts) > 1}
+        text = ""
+        for _, _, letter, index, count in sorted(parts, reverse=True):
+            blocked = letters.index(letter) in blocks
+            inner = blocked and index < len(self.axes[letters.index(letter)]) - 1
+            text += f"{count}{letter}" if inner else letter.upper() if blocked else letter
+        return text
+
+
+def sizes(type: Type) -> tuple[int, ...]:
+    """The extents in oneDNN's order: N, C, H, W of a map; a scalar is one element."""
+    shape = type.concrete()
+    if type.is_map:
+        n, height, width, channels = shape
+        return n, channels, height, width
+    return shape or (1,)
+
+
+def grouped(type: Type, groups: int) -> tuple[int, ...]:
+    """The extents of filters in groups, which oneDNN gives an axis of their own."""
+    filters, *rest = type.concrete()
+    return (groups, filters // groups, *rest) if groups > 1 else (filters, *rest)
+
+
+@cache
+def canonical(type: Type, extents: tuple[int, ...] | None = None) -> Handle:
+    """The descriptor of the canonical layout, seen as `extents`."""
+    extents = extents or sizes(type)
+    strides = [math.prod(extents[axis + 1 :]) for axis in range(len(extents))]
+    if type.is_map and len(extents) == 4:
+        _, channels, height, width = extents
+        strides = [height * width * channels, 1, width * channels, channels]
+    return with_strides(extents, strides, DATA[type.dtype])
+
+
+def descriptor(type: Type, extents: tuple[int, ...] | None = None) -> Handle:
+    """The descriptor of a value; of a canonical one, seen as `extents`."""
+    if isinstance(type.layout, Layout):
+        return type.layout.descriptor
+    return canonical(type, extents)
+
+
+def with_strides(extents: Sequence[int], strides: Sequence[int], data: Data) -> Handle:
+    arguments = (len(extents), integers(extents), data, integers(strides))
+    return Handle("memory_desc_destroy", "memory_desc_create_with_strides", *arguments)
+
+
+def any_layout(extents: Sequence[int], data: Data = Data.F32) -> Handle:
+    """A descriptor that leaves the layout to the primitive."""
+    arguments = (len(extents), integers(extents), data, Tag.ANY)
+    return Handle("memory_desc_destroy", "memory_desc_create_with_tag", *arguments)
+
+
+def part_of(whole: Handle, extents: Sequence[int], offsets: Sequence[int]) -> Handle:
+    """The descriptor of a part of a memory."""
+    arguments = (whole, integers(extents), integers(offsets))
+    return Handle("memory_desc_destroy", "memory_desc_create_submemory", *arguments)
+
+
+def nbytes_of(handle: Handle) -> int:
+    """The bytes that a memory of a descriptor takes."""
+    size: int = descriptor_size()(handle)
+    return size
+
+
+def layout_of(handle: Handle | None, type: Type) -> Layout | None:
+    """The layout of a value with a descriptor; None if its memory is the canonical one."""
+    if handle is None:
+        return None
+    found = _layout(handle)
+    return None if found == _layout(canonical(_plain(type), found.extents)) else found
+
+
+@cache
+def blocked(type: Type, block: int) -> Layout | None:
+    """Channels in blocks of 8 or 16, if the whole map is made of such."""
+    if not type.is_map or type.channels % block:
+        return None
+    tag = {8: Tag.CHANNELS_BY_8, 16: Tag.CHANNELS_BY_16}[block]
+    arguments = (4, integers(sizes(type)), DATA[type.dtype], tag)
+    handle = Handle("memory_desc_destroy", "memory_desc_create_with_tag", *arguments)
+    return layout_of(handle, _plain(type))
+
+
+def _plain(type: Type) -> Type:
+    return replace(type, layout=None)
+
+
+def _layout(handle: Handle) -> Layout:
+    if _integer(handle, Query.FORMAT_KIND) != BLOCKED:
+        raise ValueError("a layout that only oneDNN knows")
+    extents = _integers(handle, Query.SIZES, _integer(handle, Query.DIMENSIONS))
+    return Layout(tuple(_axes(handle)), nbytes_of(handle), tuple(extents), handle)
+
+
+def workspace_of(handle: Handle) -> Layout:
+    """What is nobody's business but a primitive's."""
+    nbytes = nbytes_of(handle)
+    return Layout((((nbytes, 1),),), nbytes, (nbytes,), handle)
+
+
+def _axes(handle: Handle) -> Iterator[Axis]:
+    count = _integer(handle, Query.DIMENSIONS)
+    extents = _integers(handle, Query.PADDED_SIZES, count)
+    strides = _integers(handle, Query.STRIDES, count)
+    blocks = _integer(handle, Query.BLOCK_COUNT)
+    block_sizes = _integers(handle, Query.BLOCK_SIZES, blocks)
+    block_axes = _integers(handle, Query.BLOCK_AXES, blocks)
+    inner: list[list[tuple[int, int]]] = [[] for _ in range(count)]
+    stride = 1
+    for size, axis in zip(reversed(block_sizes), reversed(block_axes), strict=True):
+        inner[axis].insert(0, (size, stride))
+        stride *= size
+    for axis in range(count):
+        outer = extents[axis] // math.prod(size for size, _ in inner[axis])
+        yield _merged([(outer, strides[axis]), *inner[axis]])
+
+
+def _merged(parts: Sequence[tuple[int, int]]) -> Axis:
+    """The parts of an axis without those of length 1, neighbours in memory as one."""
+    merged: list[tuple[int, int]] = []
+    for count, stride in parts:
+        if count == 1:
+            continue
+        if merged and merged[-1][1] == count * stride:
+            merged[-1] = merged[-1][0] * count, stride
+        else:
+            merged.append((count, stride))
+    return tuple(merged) or ((1, 0),)
+
+
+def _integer(handle: Handle, what: Query) -> int:
+    value = ctypes.c_int32()
+    function("memory_desc_query")(handle, what, ctypes.byref(value))
+    return value.value
+
+
+def _integers(handle: Handle, what: Query, count: int) -> list[int]:
+    values = ctypes.POINTER(ctypes.c_int64 * AXES)()
+    function("memory_desc_query")(handle, what, ctypes.byref(values))
+    return list(values.contents)[:count]
+
+
+def memory(handle: Handle, address: int) -> Handle:
+    """Memory of a descriptor at an address."""
+    return Handle("memory_destroy", "memory_create", handle, engine(), address, keeps=(handle,))
