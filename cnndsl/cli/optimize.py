@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cnndsl.compile import Objective
     from cnndsl.graph.graph import Graph
     from cnndsl.graph.rewrite import Event, Rewrite
+    from cnndsl.runtime.kernel import Backend
 
 
 @click.command(
@@ -58,8 +59,6 @@ def command(
     if memory is not None and use == "inference":
         raise click.UsageError("--memory goes with --for training")
 
-    from cnndsl.backends import get_backend
-    from cnndsl.compile import keep_to
     from cnndsl.training.recipe import recipe_of
 
     network = load_network(model, **options)
@@ -68,9 +67,7 @@ def command(
     before = costs(whole(network.graph, use, (), (), objective=objective), batch)
     events: list[Event] = []
     graph = whole(network.graph, use, rewrites, fusions, events, objective)
-    if memory is not None:
-        keep_to(graph, get_backend(), batch, memory)
-    after = costs(graph, batch)
+    after = costs(graph, batch, memory=memory)
     if form == "json":
         facts = {"before": before, "after": after, "rewrites": [_as_json(e) for e in events]}
         click.echo(json.dumps(facts, indent=2))
@@ -119,15 +116,18 @@ def _chosen(
     return chosen[0], chosen[1]
 
 
-def costs(graph: Graph, batch: int = 1) -> dict[str, int]:
+def costs(
+    graph: Graph, batch: int = 1, backend: Backend | None = None, memory: int | None = None
+) -> dict[str, int]:
     """Kernels a run, multiply-adds an image, bytes moved, the arena's bytes, parameters."""
     from cnndsl.backends import get_backend
+    from cnndsl.compile import program_of
     from cnndsl.graph import analysis
-    from cnndsl.runtime.lower import constant_nodes, lower
+    from cnndsl.runtime.lower import constant_nodes
 
     constant = constant_nodes(graph)
     running = [node for node in graph.nodes() if node not in constant]
-    program = lower(graph, get_backend(), batch)
+    program = program_of(graph.copy(), backend or get_backend(), batch, memory)
     return {
         "kernels": len(program.steps),
         "multiply_adds": sum(analysis.multiply_adds(graph, node) for node in running),

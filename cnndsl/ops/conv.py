@@ -174,15 +174,16 @@ class ConvInputGradient(Op):
 class ConvWeightGradient(Op):
     """The gradient of a convolution's weight: input windows correlated with output gradients.
 
-    Inputs: input, output gradient.
+    Inputs: input, output gradient. With `bias` the second result is the gradient of a bias.
     """
 
     conv: Conv
     weight: Type
+    bias: bool = False
     differentiable = False
 
-    def infer(self, x: Type, dy: Type) -> Type:
-        return self.weight
+    def infer(self, x: Type, dy: Type) -> Type | tuple[Type, Type]:
+        return (self.weight, dy.like((dy.channels,))) if self.bias else self.weight
 
     def multiply_adds(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return self.conv.multiply_adds([inputs[1]], inputs[0], outputs[0])

@@ -82,10 +82,11 @@ class FullyConnectedWeightGradient(Op):
     """The gradient of a fully connected layer's weight. Inputs: input, output gradient."""
 
     weight: Type
+    bias: bool = False
     differentiable = False
 
-    def infer(self, x: Type, dy: Type) -> Type:
-        return self.weight
+    def infer(self, x: Type, dy: Type) -> Type | tuple[Type, Type]:
+        return (self.weight, dy.like((dy.channels,))) if self.bias else self.weight
 
     def multiply_adds(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return math.prod(outputs[0].features)

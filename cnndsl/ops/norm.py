@@ -112,8 +112,8 @@ class BatchNormTraining(Op):
     """Batch normalisation by the batch's own statistics. Inputs: x, gamma, beta.
 
     Results: y; per channel the mean, the inverse deviation `1 / √(variance + epsilon)` that y is
-    made with, and the unbiased variance (of a single element: 0) for the running average. Only y
-    has a gradient.
+    made with (or what an engine would rather give its gradient), and the unbiased variance (of a
+    single element: 0) for the running average. Only y has a gradient.
     """
 
     epsilon: float
@@ -134,7 +134,7 @@ class BatchNormTraining(Op):
     def again(
         self, inputs: Sequence[Value], outputs: Sequence[Value]
     ) -> tuple[Op, Sequence[Value]]:
-        return BatchNormAgain(), (*inputs, *outputs[1:3])
+        return BatchNormAgain(self.epsilon), (*inputs, *outputs[1:3])
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return 7 * outputs[0].elements
@@ -147,6 +147,7 @@ class BatchNormAgain(Op):
     Inputs: x, gamma, beta, mean, inverse deviation.
     """
 
+    epsilon: float
     differentiable = False
 
     def infer(self, x: Type, gamma: Type, beta: Type, mean: Type, inverse: Type) -> Type:
@@ -194,7 +195,7 @@ class BatchNormReluTraining(Op):
     def again(
         self, inputs: Sequence[Value], outputs: Sequence[Value]
     ) -> tuple[Op, Sequence[Value]]:
-        return Epilogue(BatchNormAgain(), activation=Relu()), (*inputs, *outputs[1:3])
+        return Epilogue(BatchNormAgain(self.epsilon), activation=Relu()), (*inputs, *outputs[1:3])
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return 8 * outputs[0].elements
@@ -241,7 +242,7 @@ class LocalResponseNorm(Op):
     """`x / (k + a · Σ x²) ^ beta`, the sum over `size` neighbouring channels at the same position.
 
     The neighbours of channel c are c − size/2 … c + (size − 1)/2, each half rounded down, as far as
-    they exist. The second result is `s = k + a · Σ x²`, for the gradient. a is `alpha`, as in the AlexNet paper; with `average=true` it is `alpha / size`, as
+    they exist. a is `alpha`, as in the AlexNet paper; with `average=true` it is `alpha / size`, as
     in Caffe and PyTorch.
 
     Source: Krizhevsky et al., ImageNet classification with deep convolutional neural networks,
@@ -262,7 +263,7 @@ class LocalResponseNorm(Op):
         "input 2x2x2 -> lrn 9, alpha=0.3",
     )
 
-    def infer(self, x: Type) -> tuple[Type, Type]:
+    def infer(self, x: Type) -> Type:
         if self.size < 1:
             raise Mismatch(f"`lrn` looks at 1 channel or more, this is {self.size}")
         if self.k <= 0 or self.alpha < 0:
@@ -270,15 +271,15 @@ class LocalResponseNorm(Op):
                 f"`lrn` wants a positive k and an alpha that is not negative, "
                 f"these are {self.k:g} and {self.alpha:g}"
             )
-        return x, x
+        return x
 
     def gradient(
         self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
     ) -> Sequence[Value | None]:
         (x,) = inputs
-        dy = grads[0]
+        (dy,) = grads
         assert dy is not None
-        return [apply(LocalResponseNormGradient(self), x, outputs[1], dy, like=x)]
+        return [apply(LocalResponseNormGradient(self), x, dy, like=x)]
 
     @property
     def factor(self) -> float:
@@ -291,7 +292,7 @@ class LocalResponseNorm(Op):
 
 @op("lrn_gradient", registry=None)
 class LocalResponseNormGradient(Op):
-    """The gradient of local response normalisation's input. Inputs: x, s, output gradient.
+    """The gradient of local response normalisation's input. Inputs: x, output gradient.
 
     With `s = k + a · Σ x²`: `dx = dy · s^−beta − 2 · a · beta · x · Σ dy · x · s^(−beta − 1)`, the
     sum over the channels whose neighbour this one is.
@@ -300,7 +301,7 @@ class LocalResponseNormGradient(Op):
     norm: LocalResponseNorm
     differentiable = False
 
-    def infer(self, x: Type, sums: Type, dy: Type) -> Type:
+    def infer(self, x: Type, dy: Type) -> Type:
         return dy
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:

@@ -84,7 +84,9 @@ def _again(graph: Graph, nodes: list[Node]) -> Graph:
         results = graph.results(node)
         op, operands = graph.op(node).again(graph.operands(node), results)
         twin = graph.apply(op, *operands, like=results[0])
-        for value in results:
+        again = len(graph.types(twin.node))
+        graph.attributes(twin.node)["types"] = graph.types(node)[:again]
+        for value in results[:again]:
             if not value.type.batched:
                 continue
             for user, slot in graph.users(value):

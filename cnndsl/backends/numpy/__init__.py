@@ -26,6 +26,7 @@ from cnndsl.backends.numpy import (
     shape,
 )
 from cnndsl.graph.op import Op
+from cnndsl.graph.rewrite import Rewrite
 from cnndsl.graph.types import Type
 from cnndsl.passes.epilogues import EPILOGUES
 from cnndsl.runtime.kernel import Array, Builder, Kernel, Layouts, MissingKernel
@@ -74,7 +75,7 @@ class Engine:
     """Arrays are `numpy.ndarray` views of one aligned buffer."""
 
     name = "numpy"
-    fusions = EPILOGUES
+    fusions: tuple[Rewrite, ...] = EPILOGUES
     strides = True
 
     def unavailable(self) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -307,9 +307,27 @@ def bias_gradient(op: BiasGradient, inputs: tuple[Type, ...], outputs: tuple[Typ
     return Kernel(run)
 
 
+def with_bias(builder: Callable[..., Kernel]) -> Callable[..., Kernel]:
+    """A builder for the gradient of a weight alone as one for that of the bias too."""
+
+    def build(op: Any, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+        if not op.bias:
+            return builder(op, inputs, outputs)
+        weight = builder(replace(op, bias=False), inputs, outputs[:1])
+        bias = bias_gradient(BiasGradient(), inputs[1:], outputs[1:])
+
+        def run(x: Array, dy: Array, dw: Array, db: Array, *scratch: Array) -> None:
+            weight.run(x, dy, dw, *scratch)
+            bias.run(dy, db)
+
+        return replace(weight, run=run)
+
+    return build
+
+
 KERNELS: Builders = {
     Conv: conv,
     ConvInputGradient: conv_input_gradient,
-    ConvWeightGradient: conv_weight_gradient,
+    ConvWeightGradient: with_bias(conv_weight_gradient),
     BiasGradient: bias_gradient,
 }

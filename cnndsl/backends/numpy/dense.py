@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cnndsl.backends.numpy.conv import with_bias
 from cnndsl.backends.numpy.finish import Finish
 from cnndsl.graph.types import Type
 from cnndsl.ops.dense import (
@@ -77,5 +78,5 @@ def weight_gradient(
 KERNELS: Builders = {
     FullyConnected: fully_connected,
     FullyConnectedInputGradient: input_gradient,
-    FullyConnectedWeightGradient: weight_gradient,
+    FullyConnectedWeightGradient: with_bias(weight_gradient),
 }

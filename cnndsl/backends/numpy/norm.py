@@ -242,15 +242,11 @@ def local_response_norm(
     blocks = Blocks.of(inputs[0], temporaries=2, row=channels)
     offsets = range(-(op.size // 2), (op.size - 1) // 2 + 1)
 
-    def run(x: Array, y: Array, saved: Array | None, *scratch: Array) -> None:
-        kept = () if saved is None else (saved,)
-        for part in blocks.parts(scratch, x, y, *kept):
-            source, target, *keep, squares, sums = (a.reshape(-1, channels) for a in part)
-            sums = keep[0] if keep else sums
+    def run(x: Array, y: Array, *scratch: Array) -> None:
+        for part in blocks.parts(scratch, x, y):
+            source, target, squares, sums = (a.reshape(-1, channels) for a in part)
             np.square(source, out=squares)
             _neighbours(squares, offsets, sums)
-            np.multiply(sums, op.factor, out=sums)
-            np.add(sums, op.k, out=sums)
             _power(op, sums, squares)
             np.multiply(source, squares, out=target)
 
@@ -263,23 +259,25 @@ def local_response_norm_gradient(
     norm = op.norm
     channels = inputs[0].channels
     blocks = Blocks.of(inputs[0], temporaries=3, row=channels)
+    offsets = range(-(norm.size // 2), (norm.size - 1) // 2 + 1)
     reverse = range(-((norm.size - 1) // 2), norm.size // 2 + 1)
 
-    def run(x: Array, saved: Array, dy: Array, dx: Array, *scratch: Array) -> None:
-        for part in blocks.parts(scratch, x, saved, dy, dx):
-            rows = (a.reshape(-1, channels) for a in part)
-            source, known, grads, target, terms, sums, power = rows
-            _power(norm, known, power)
+    def run(x: Array, dy: Array, dx: Array, *scratch: Array) -> None:
+        for part in blocks.parts(scratch, x, dy, dx):
+            source, grads, target, terms, sums, power = (a.reshape(-1, channels) for a in part)
+            np.square(source, out=terms)
+            _neighbours(terms, offsets, sums)
+            _power(norm, sums, power)
             np.multiply(grads, source, out=terms)
             np.multiply(terms, power, out=terms)
-            np.divide(terms, known, out=terms)
+            np.divide(terms, sums, out=terms)
             _neighbours(terms, reverse, sums)
             np.multiply(sums, source, out=sums)
             np.multiply(sums, 2 * norm.factor * norm.beta, out=sums)
             np.multiply(grads, power, out=target)
             np.subtract(target, sums, out=target)
 
-    return Kernel(run, may_alias=((0, 2),), workspace=blocks.workspace)
+    return Kernel(run, may_alias=((0, 1),), workspace=blocks.workspace)
 
 
 def _neighbours(terms: Array, offsets: range, sums: Array) -> None:
@@ -295,7 +293,9 @@ def _neighbours(terms: Array, offsets: range, sums: Array) -> None:
 
 
 def _power(op: LocalResponseNorm, sums: Array, power: Array) -> None:
-    """Set `power` to `s ^ −beta`."""
+    """Turn sums of squares into `s = k + a · sum`, and set `power` to `s ^ −beta`."""
+    np.multiply(sums, op.factor, out=sums)
+    np.add(sums, op.k, out=sums)
     np.log(sums, out=power)
     np.multiply(power, -op.beta, out=power)
     np.exp(power, out=power)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -20,17 +19,19 @@ from cnndsl.backends.onednn import (
     norm,
     optimizer,
     pool,
+    response,
     shape,
 )
+from cnndsl.backends.onednn.api import Handle
 from cnndsl.backends.onednn.memory import Layout, canonical
-from cnndsl.backends.onednn.primitive import Argument, Choice, Choosers, is_slow
+from cnndsl.backends.onednn.primitive import Choice, Choosers, is_slow
 from cnndsl.backends.onednn.reference import reference
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import ITEM_BYTES, Type
-from cnndsl.passes.epilogues import EPILOGUES, relu_in_batchnorm
+from cnndsl.passes.epilogues import EPILOGUES, bias_with_weights, relu_in_batchnorm
 from cnndsl.runtime.kernel import Array, Kernel, Layouts
 
-FAMILIES = (activation, conv, dense, epilogue, merge, norm, optimizer, pool, shape)
+FAMILIES = (activation, conv, dense, epilogue, merge, norm, optimizer, pool, response, shape)
 
 CHOOSERS: Choosers = {
     kind: chooser for family in FAMILIES for kind, chooser in family.CHOOSERS.items()
@@ -58,7 +59,7 @@ class Engine(numpy.Engine):
     """Arrays are NumPy's: in the canonical layout as they are, in another one flat."""
 
     name = "onednn"
-    fusions = (relu_in_batchnorm, *EPILOGUES)
+    fusions = (bias_with_weights, relu_in_batchnorm, *EPILOGUES)
     strides = False
 
     def unavailable(self) -> str | None:
@@ -92,24 +93,17 @@ class Engine(numpy.Engine):
         if source.shape != type.concrete():
             wanted = type.concrete()
             raise ValueError(f"an array of shape {wanted} is wanted, this is {source.shape}")
-        _copy(source, canonical(_plain(type), type.layout.extents), target, type.layout.descriptor)
+        shape.copy_array(source, _canonical(type), target, type.layout.descriptor)
 
     def download(self, source: Array, type: Type) -> Any:
         if not isinstance(type.layout, Layout):
             return super().download(source, type)
         target = np.empty(type.concrete(), type.dtype)
-        _copy(source, type.layout.descriptor, target, canonical(_plain(type), type.layout.extents))
+        shape.copy_array(source, type.layout.descriptor, target, _canonical(type))
         return target
 
 
-def _plain(type: Type) -> Type:
-    return replace(type, layout=None)
-
-
-def _copy(source: Array, here: Any, target: Array, there: Any) -> None:
-    """Copy a memory of one descriptor to one of another."""
-    description = shape.copy(here, there)
-    scratch = np.empty(description.scratch_bytes, np.uint8)
-    description.on(
-        [(Argument.SOURCE, here, source), (Argument.RESULT, there, target)], scratch
-    )()
+def _canonical(type: Type) -> Handle:
+    """The canonical descriptor of the value of a type in some layout."""
+    assert isinstance(type.layout, Layout)
+    return canonical(replace(type, layout=None), type.layout.extents)

@@ -45,10 +45,13 @@ class Algorithm(IntEnum):
     RELU = 32
     TANH = 33
     ELU = 34
+    SQUARE = 35
     LINEAR = 38
     HARDSIGMOID = 40
     LOGISTIC = 41
+    EXPONENTIAL = 42
     SWISH = 44
+    LOGARITHM = 45
     CLIP = 47
     GELU = 49
     HARDSWISH = 52

@@ -17,7 +17,7 @@ from cnndsl.backends.onednn.api import (
 from cnndsl.backends.onednn.memory import Layout, any_layout, descriptor, grouped, layout_of, sizes
 from cnndsl.backends.onednn.preferred import wish
 from cnndsl.backends.onednn.primitive import (
-    Addend,
+    Binary,
     Choice,
     Choosers,
     Composed,
@@ -52,7 +52,7 @@ def convolution(
     y = outputs[0]
     behind = [then] if then else []
     after: list[PostOperation] = [*[Sum()] * adds, *behind]
-    description = _forward(op, x, weight, bias, wish(y), after)
+    description = forward(op, x, weight, bias, wish(y), after)
     x_layout = layout_of(description.layout(Query.SOURCE), x)
     w_layout = layout_of(description.layout(Query.WEIGHTS), weight)
     y_layout = layout_of(description.layout(Query.RESULT), y)
@@ -70,8 +70,8 @@ def convolution(
         if not adds:
             return kernel(description, *values, (Argument.RESULT, result))
         plain = kernel(description, *values, (None, result), (Argument.RESULT, result))
-        chain: list[PostOperation] = [Addend(outputs[0]), *behind]
-        apart = _forward(op, inputs[0], weight, bias, result, chain)
+        chain: list[PostOperation] = [Binary(Algorithm.BINARY_ADD, outputs[0]), *behind]
+        apart = forward(op, inputs[0], weight, bias, result, chain)
         role = Argument.of_post_operation(0)
         added = kernel(apart, *values, (role, result), (Argument.RESULT, result))
 
@@ -94,7 +94,7 @@ def input_gradient(
 ) -> Choice:
     weight, dy = inputs
     (dx,) = outputs
-    hint = _forward(op.conv, dx, weight, None, any_layout(sizes(dy)), ())
+    hint = forward(op.conv, dx, weight, None, any_layout(sizes(dy)), ())
 
     def arguments(ways: tuple[Handle, Handle]) -> tuple[Any, ...]:
         algorithm, w = Algorithm.CONVOLUTION_DIRECT, any_layout(_filters(op.conv, weight))
@@ -126,7 +126,7 @@ def weight_gradient(
     x, dy = inputs
     weight, *bias = outputs
     vector = descriptor(bias[0]) if bias else None
-    hint = _forward(op.conv, x, weight, None, any_layout(sizes(dy)), ())
+    hint = forward(op.conv, x, weight, None, any_layout(sizes(dy)), ())
 
     def arguments(ways: tuple[Handle, Handle]) -> tuple[Any, ...]:
         algorithm, w = Algorithm.CONVOLUTION_DIRECT, any_layout(_filters(op.conv, weight))
@@ -157,7 +157,7 @@ def weight_gradient(
     return Choice(wanted, given, make, description.implementation)
 
 
-def _forward(
+def forward(
     op: Conv,
     x: Type,
     weight: Type,
@@ -165,6 +165,7 @@ def _forward(
     result: Handle,
     after: Sequence[PostOperation],
 ) -> Description:
+    """The forward primitive for a result's descriptor, and what is done to it."""
     vector = descriptor(bias) if bias is not None else None
     filters = any_layout(_filters(op, weight))
 

@@ -1,14 +1,16 @@
-"""Fully connected layers, on maps as vectors in the order of their weights."""
+"""Fully connected layers, on maps as vectors in the order of their weights, which stay as they are.
+
+Blocked weights would be reordered for every direction, and plain ones are as fast.
+"""
 
 from __future__ import annotations
 
 import math
 
-from cnndsl.backends.onednn.api import Argument, Handle, Propagation, Query, engine
+from cnndsl.backends.onednn.api import Argument, Handle, Propagation, engine
 from cnndsl.backends.onednn.memory import (
     DATA,
     Layout,
-    any_layout,
     canonical,
     descriptor,
     layout_of,
@@ -41,12 +43,12 @@ def fully_connected(
 ) -> Choice:
     x, weight, *bias = inputs
     description = _forward(x, weight, bias[0] if bias else None, outputs[0], then)
-    wanted = channels_first(x), _layout(description, Query.WEIGHTS, weight)
+    wanted = channels_first(x), None
 
     def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         roles: list[Role] = [
             (Argument.SOURCE, _vectors(x)),
-            (Argument.WEIGHTS, _of_weights(inputs[1])),
+            (Argument.WEIGHTS, _matrix(weight)),
             *((Argument.BIAS, descriptor(each)) for each in bias),
             (Argument.RESULT, descriptor(outputs[0])),
         ]
@@ -61,19 +63,18 @@ def input_gradient(
     weight, dy = inputs
     (dx,) = outputs
     hint = _forward(dx, weight, None, dy)
-    arguments = engine(), _vectors(dx), any_layout(_matrix(weight)), canonical(dy)
+    arguments = engine(), _vectors(dx), _matrix(weight), canonical(dy)
     description = Description("inner_product_backward_data", *arguments, hint.handle, attributes())
 
     def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         return kernel(
             description,
-            (Argument.WEIGHTS, _of_weights(inputs[0])),
+            (Argument.WEIGHTS, _matrix(weight)),
             (Argument.RESULT_GRADIENT, descriptor(inputs[1])),
             (Argument.SOURCE_GRADIENT, _vectors(dx)),
         )
 
-    wanted = _layout(description, Query.WEIGHTS, weight), None
-    return Choice(wanted, (channels_first(dx),), make)
+    return Choice((None, None), (channels_first(dx),), make)
 
 
 def weight_gradient(
@@ -83,7 +84,7 @@ def weight_gradient(
     weight, *bias = outputs
     hint = _forward(x, weight, None, dy)
     vector = descriptor(bias[0]) if bias else None
-    arguments = engine(), _vectors(x), any_layout(_matrix(weight)), vector, canonical(dy)
+    arguments = engine(), _vectors(x), _matrix(weight), vector, canonical(dy)
     description = Description(
         "inner_product_backward_weights", *arguments, hint.handle, attributes()
     )
@@ -92,21 +93,20 @@ def weight_gradient(
         roles: list[Role] = [
             (Argument.SOURCE, _vectors(x)),
             (Argument.RESULT_GRADIENT, descriptor(inputs[1])),
-            (Argument.WEIGHTS_GRADIENT, _of_weights(outputs[0])),
+            (Argument.WEIGHTS_GRADIENT, _matrix(weight)),
         ]
         if vector is not None:
             roles.append((Argument.BIAS_GRADIENT, vector))
         return kernel(description, *roles)
 
-    given = _layout(description, Query.WEIGHTS_GRADIENT, weight), *(None,) * len(bias)
-    return Choice((channels_first(x), None), given, make)
+    return Choice((channels_first(x), None), (None,) * len(outputs), make)
 
 
 def _forward(
     x: Type, weight: Type, bias: Type | None, y: Type, then: Elementwise | None = None
 ) -> Description:
     vector = descriptor(bias) if bias is not None else None
-    values = _vectors(x), any_layout(_matrix(weight)), vector, canonical(y)
+    values = _vectors(x), _matrix(weight), vector, canonical(y)
     return Description(
         "inner_product_forward",
         *(engine(), Propagation.TRAINING, *values),
@@ -129,18 +129,10 @@ def _vectors(x: Type) -> Handle:
     return with_strides((n, math.prod(rest)), (math.prod(rest), 1), DATA[x.dtype])
 
 
-def _matrix(weight: Type) -> tuple[int, int]:
-    """The extents of weights as a matrix: filters of a convolution are one too."""
+def _matrix(weight: Type) -> Handle:
+    """The descriptor of weights as a matrix: filters of a convolution are one too."""
     features, *rest = weight.concrete()
-    return features, math.prod(rest)
-
-
-def _of_weights(weight: Type) -> Handle:
-    return descriptor(weight, _matrix(weight))
-
-
-def _layout(description: Description, what: Query, weight: Type) -> Layout | None:
-    return layout_of(description.layout(what), weight)
+    return canonical(weight, (features, math.prod(rest)))
 
 
 CHOOSERS: Choosers = {

@@ -40,24 +40,21 @@ class Layout:
     nbytes: int
     extents: tuple[int, ...] = field(compare=False, repr=False)
     descriptor: Handle = field(compare=False, repr=False)
+    letters: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         """As oneDNN writes it: `nChw8c` is channels in blocks of 8."""
-        letters = "goihw"[5 - len(self.axes) :]
-        if len(self.axes) == 4 and self.axes[0][-1][1] > self.axes[1][-1][1]:
-            letters = "nchw"
-        parts = [
-            (stride, -index, letters[axis], index, count)
-            for axis, parts in enumerate(self.axes)
-            for index, (count, stride) in enumerate(reversed(parts))
-        ]
-        blocks = {axis for axis, parts in enumerate(self.axes) if len(parts) > 1}
-        text = ""
-        for _, _, letter, index, count in sorted(parts, reverse=True):
-            blocked = letters.index(letter) in blocks
-            inner = blocked and index < len(self.axes[letters.index(letter)]) - 1
-            text += f"{count}{letter}" if inner else letter.upper() if blocked else letter
-        return text
+        outer: list[tuple[float, str]] = []
+        inner: list[tuple[float, str]] = []
+        for letter, parts in zip(self.letters, self.axes, strict=False):
+            first, *rest = parts
+            outer.append((first[1] if first[1] else math.inf, letter.upper() if rest else letter))
+            inner += [(stride, f"{count}{letter}") for count, stride in rest]
+        return "".join(text for _, text in (*_descending(outer), *_descending(inner)))
+
+
+def _descending(parts: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    return sorted(parts, key=lambda part: part[0], reverse=True)
 
 
 def sizes(type: Type) -> tuple[int, ...]:
@@ -120,12 +117,12 @@ def layout_of(handle: Handle | None, type: Type) -> Layout | None:
     """The layout of a value with a descriptor; None if its memory is the canonical one."""
     if handle is None:
         return None
-    found = _layout(handle)
+    found = replace(_layout(handle), letters="nchw" if type.batched else "goihw"[-_rank(handle) :])
     return None if found == _layout(canonical(_plain(type), found.extents)) else found
 
 
 @cache
-def blocked(type: Type, block: int) -> Layout | None:
+def by_blocks(type: Type, block: int) -> Layout | None:
     """Channels in blocks of 8 or 16, if the whole map is made of such."""
     if not type.is_map or type.channels % block:
         return None
@@ -142,7 +139,7 @@ def _plain(type: Type) -> Type:
 def _layout(handle: Handle) -> Layout:
     if _integer(handle, Query.FORMAT_KIND) != BLOCKED:
         raise ValueError("a layout that only oneDNN knows")
-    extents = _integers(handle, Query.SIZES, _integer(handle, Query.DIMENSIONS))
+    extents = _integers(handle, Query.SIZES, _rank(handle))
     return Layout(tuple(_axes(handle)), nbytes_of(handle), tuple(extents), handle)
 
 
@@ -153,7 +150,7 @@ def workspace_of(handle: Handle) -> Layout:
 
 
 def _axes(handle: Handle) -> Iterator[Axis]:
-    count = _integer(handle, Query.DIMENSIONS)
+    count = _rank(handle)
     extents = _integers(handle, Query.PADDED_SIZES, count)
     strides = _integers(handle, Query.STRIDES, count)
     blocks = _integer(handle, Query.BLOCK_COUNT)
@@ -180,6 +177,10 @@ def _merged(parts: Sequence[tuple[int, int]]) -> Axis:
         else:
             merged.append((count, stride))
     return tuple(merged) or ((1, 0),)
+
+
+def _rank(handle: Handle) -> int:
+    return _integer(handle, Query.DIMENSIONS)
 
 
 def _integer(handle: Handle, what: Query) -> int:

@@ -6,8 +6,8 @@ import ctypes
 from collections.abc import Callable, Sequence
 
 from cnndsl.backends.onednn.api import Algorithm, Argument, engine
-from cnndsl.backends.onednn.memory import DATA, Layout, descriptor, sizes
-from cnndsl.backends.onednn.preferred import common, preferred
+from cnndsl.backends.onednn.memory import Layout, descriptor
+from cnndsl.backends.onednn.preferred import blocked, common, preferred
 from cnndsl.backends.onednn.primitive import (
     Choice,
     Choosers,
@@ -78,8 +78,9 @@ def _folded(
 
 def concat(op: Concat, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
     """In blocks of channels where all parts are made of whole ones."""
-    blocks = [preferred(type) for type in (*inputs, *outputs)]
-    whole = all(layout is not None or type.extent == (1, 1) for layout, type in zip(blocks, (*inputs, *outputs), strict=True))
+    types = (*inputs, *outputs)
+    blocks = [preferred(type) for type in types]
+    whole = all(blocked(type) for type in types)
     layouts: list[Layout | None] = blocks if whole else [None] * len(blocks)
 
     def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:

@@ -1,14 +1,12 @@
-"""Normalisation over the batch, by known statistics, and of local response."""
+"""Normalisation over the batch, and by known statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
 from cnndsl.backends.onednn.api import (
-    Algorithm,
     Argument,
     Normalization,
     Propagation,
@@ -16,7 +14,6 @@ from cnndsl.backends.onednn.api import (
     engine,
 )
 from cnndsl.backends.onednn.memory import Layout, descriptor, workspace_of
-from cnndsl.backends.onednn.preferred import preferred
 from cnndsl.backends.onednn.primitive import (
     Choice,
     Choosers,
@@ -24,10 +21,8 @@ from cnndsl.backends.onednn.primitive import (
     Description,
     Elementwise,
     attributes,
-    is_slow,
     kernel,
 )
-from cnndsl.backends.onednn.reference import reference
 from cnndsl.graph.types import Type
 from cnndsl.ops.norm import (
     BatchNorm,
@@ -36,11 +31,10 @@ from cnndsl.ops.norm import (
     BatchNormReluTraining,
     BatchNormTraining,
     BatchNormTrainingGradient,
-    LocalResponseNorm,
-    LocalResponseNormGradient,
 )
 from cnndsl.runtime.kernel import Array, Kernel
 
+STATISTICS = (Argument.SCALE, Argument.SHIFT, Argument.MEAN, Argument.VARIANCE)
 AFFINE = Normalization.SCALE | Normalization.SHIFT
 
 
@@ -61,7 +55,7 @@ def batch_norm_training(
     inputs: tuple[Type, ...],
     outputs: tuple[Type, ...],
 ) -> Choice:
-    """The library's variance is the biased one; the results are made from it in place."""
+    """What the gradient gets for the inverse deviation is the biased variance, as it is."""
     relu = isinstance(op, BatchNormReluTraining)
     forward = _training(inputs[0], op.epsilon, relu)
     mask = _workspace(forward) if relu else None
@@ -73,7 +67,7 @@ def batch_norm_training(
 
         def bind(*arrays: Array) -> Callable[[], None]:
             source, gamma, beta, y, *rest = arrays
-            mean, inverse, unbiased = (
+            mean, variance, unbiased = (
                 np.empty_like(gamma) if array is None else array for array in rest[:3]
             )
             memories = [
@@ -82,7 +76,7 @@ def batch_norm_training(
                 (Argument.SHIFT, vector, beta),
                 (Argument.RESULT, x, y),
                 (Argument.MEAN, vector, mean),
-                (Argument.VARIANCE, vector, inverse),
+                (Argument.VARIANCE, vector, variance),
             ]
             if mask is not None:
                 memories.append((Argument.WORKSPACE, mask.descriptor, rest[3]))
@@ -90,10 +84,7 @@ def batch_norm_training(
 
             def run() -> None:
                 execute()
-                np.multiply(inverse, correction, out=unbiased)
-                np.add(inverse, op.epsilon, out=inverse)
-                np.sqrt(inverse, out=inverse)
-                np.divide(1, inverse, out=inverse)
+                np.multiply(variance, correction, out=unbiased)
 
             return run
 
@@ -114,7 +105,7 @@ def batch_norm_training_gradient(
     inputs: tuple[Type, ...],
     outputs: tuple[Type, ...],
 ) -> Choice:
-    """Inputs: x, gamma, mean, inverse deviation, the mask behind a relu, dy."""
+    """Inputs: x, gamma, mean, variance, the mask behind a relu, dy."""
     relu = isinstance(op, BatchNormReluGradient)
     layout = inputs[0].layout
     forward = _training(inputs[0], op.epsilon, relu)
@@ -124,14 +115,11 @@ def batch_norm_training_gradient(
         x, vector = descriptor(inputs[0]), descriptor(inputs[1])
         flags = AFFINE | Normalization.RELU if relu else AFFINE
         way = engine(), Propagation.BACKWARD, x, x, x, op.epsilon, flags
-        backward = Description(
-            "batch_normalization_backward", *way, forward.handle, attributes()
-        )
+        backward = Description("batch_normalization_backward", *way, forward.handle, attributes())
 
         def bind(*arrays: Array) -> Callable[[], None]:
-            source, gamma, mean, inverse, *rest = arrays
+            source, gamma, mean, variance, *rest = arrays
             masks, (dy, dx, dgamma, dbeta, *scratch) = rest[:relu], rest[relu:]
-            variance = np.empty_like(inverse)
             spare = [np.empty_like(gamma) if a is None else a for a in (dgamma, dbeta)]
             memories = [
                 (Argument.SOURCE, x, source),
@@ -145,15 +133,7 @@ def batch_norm_training_gradient(
             ]
             if mask is not None:
                 memories.append((Argument.WORKSPACE, mask.descriptor, masks[0]))
-            execute = backward.on(memories, scratch[0] if backward.scratch_bytes else None)
-
-            def run() -> None:
-                np.square(inverse, out=variance)
-                np.divide(1, variance, out=variance)
-                np.subtract(variance, op.epsilon, out=variance)
-                execute()
-
-            return run
+            return backward.on(memories, scratch[0] if backward.scratch_bytes else None)
 
         return Composed(
             may_alias=((0, 4 + relu),),
@@ -172,123 +152,26 @@ def batch_norm(
     outputs: tuple[Type, ...],
     then: Elementwise | None = None,
 ) -> Choice:
-    """By statistics that are known: the variance, or the inverse deviation of `bn_again`."""
+    """By statistics that are known."""
     layout = inputs[0].layout
 
     def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         x, vector = descriptor(inputs[0]), descriptor(inputs[1])
-        epsilon = op.epsilon if isinstance(op, BatchNorm) else 0.0
         flags = AFFINE | Normalization.GLOBAL_STATISTICS
-        way = engine(), Propagation.INFERENCE, x, x, epsilon, flags
+        way = engine(), Propagation.INFERENCE, x, x, op.epsilon, flags
         description = Description(
             "batch_normalization_forward", *way, attributes([then] if then else [])
         )
 
-        def bind(*arrays: Array) -> Callable[[], None]:
-            source, gamma, beta, mean, spread, y, *scratch = arrays
-            variance = spread if isinstance(op, BatchNorm) else np.empty_like(spread)
-            memories = [
-                (Argument.SOURCE, x, source),
-                (Argument.SCALE, vector, gamma),
-                (Argument.SHIFT, vector, beta),
-                (Argument.MEAN, vector, mean),
-                (Argument.VARIANCE, vector, variance),
-                (Argument.RESULT, x, y),
-            ]
-            execute = description.on(memories, scratch[0] if scratch else None)
-            if isinstance(op, BatchNorm):
-                return execute
-
-            def run() -> None:
-                np.square(spread, out=variance)
-                np.divide(1, variance, out=variance)
-                execute()
-
-            return run
-
-        return Composed(
+        return kernel(
+            description,
+            (Argument.SOURCE, x),
+            *((role, vector) for role in STATISTICS),
+            (Argument.RESULT, x),
             may_alias=((0, 0),),
-            workspace=description.scratch_bytes,
-            implementation=description.implementation,
-            binder=bind,
         )
 
     return Choice((layout, *(None,) * 4), (layout,), make)
-
-
-def _response(op: LocalResponseNorm, x: Type, way: Propagation) -> Description:
-    here = descriptor(x)
-    numbers = op.size, op.factor * op.size, op.beta, op.k
-    algorithm = Algorithm.LRN_ACROSS_CHANNELS
-    return Description("lrn_forward", engine(), way, algorithm, here, here, *numbers, attributes())
-
-
-def _response_gradient(op: LocalResponseNorm, x: Type, forward: Description) -> Description:
-    here = descriptor(x)
-    numbers = op.size, op.factor * op.size, op.beta, op.k
-    way = engine(), Algorithm.LRN_ACROSS_CHANNELS, here, here, here, *numbers
-    return Description("lrn_backward", *way, forward.handle, attributes())
-
-
-def _both_ways(op: LocalResponseNorm, x: Type) -> tuple[Description, Description] | None:
-    """The norm and its gradient, if the library has fast ones for this window."""
-    if op.size % 2 == 0:
-        return None
-    forward = _response(op, x, Propagation.TRAINING)
-    backward = _response_gradient(op, x, forward)
-    slow = any(is_slow(each.implementation) for each in (forward, backward))
-    return None if slow else (forward, backward)
-
-
-def local_response_norm(
-    op: LocalResponseNorm, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
-) -> Choice:
-    """Results: y, and what the gradient needs."""
-    layout = preferred(inputs[0])
-    both = _both_ways(op, replace(inputs[0], layout=layout))
-    if both is None:
-        return reference(op, inputs, outputs)
-    training, _ = both
-    saved = _workspace(training)
-
-    def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
-        x = descriptor(inputs[0])
-        source, result = (Argument.SOURCE, x), (Argument.RESULT, x)
-        inference = _response(op, inputs[0], Propagation.INFERENCE)
-        alone = kernel(inference, source, result, (None, x))
-        both = alone
-        if saved is not None:
-            both = kernel(training, source, result, (Argument.WORKSPACE, saved.descriptor))
-
-        def bind(*arrays: Array) -> Callable[[], None]:
-            return (alone if arrays[2] is None else both).bind(*arrays)
-
-        return Composed(
-            workspace=max(alone.workspace, both.workspace),
-            implementation=training.implementation,
-            binder=bind,
-        )
-
-    return Choice((layout,), (layout, saved), make)
-
-
-def local_response_norm_gradient(
-    op: LocalResponseNormGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
-) -> Choice:
-    layout = preferred(inputs[0])
-    both = _both_ways(op.norm, replace(inputs[0], layout=layout))
-    if both is None:
-        return reference(op, inputs, outputs)
-    forward, backward = both
-    saved = _workspace(forward)
-
-    def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
-        x = descriptor(inputs[0])
-        role = (Argument.WORKSPACE, saved.descriptor) if saved else (None, x)
-        gradients = (Argument.RESULT_GRADIENT, x), (Argument.SOURCE_GRADIENT, x)
-        return kernel(backward, (Argument.SOURCE, x), role, *gradients)
-
-    return Choice((layout, saved, layout), (layout,), make)
 
 
 CHOOSERS: Choosers = {
@@ -298,6 +181,4 @@ CHOOSERS: Choosers = {
     BatchNormReluTraining: batch_norm_training,
     BatchNormTrainingGradient: batch_norm_training_gradient,
     BatchNormReluGradient: batch_norm_training_gradient,
-    LocalResponseNorm: local_response_norm,
-    LocalResponseNormGradient: local_response_norm_gradient,
 }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from cnndsl.backends.onednn.api import Algorithm, Handle, Propagation, Query, engine, integers
-from cnndsl.backends.onednn.memory import Layout, any_layout, blocked, layout_of, sizes
+from cnndsl.backends.onednn.memory import Layout, any_layout, by_blocks, layout_of, sizes
 from cnndsl.backends.onednn.primitive import Description, attributes
 from cnndsl.graph.types import Batch, Type
 
@@ -29,7 +29,12 @@ def block() -> int:
 
 def preferred(type: Type) -> Layout | None:
     """Channels in blocks, where a map is made of whole ones; else the canonical layout."""
-    return blocked(type, block())
+    return by_blocks(type, block())
+
+
+def blocked(type: Type) -> bool:
+    """Whether a map is made of whole blocks of channels."""
+    return type.is_map and type.channels % block() == 0
 
 
 def common(types: Sequence[Type]) -> Layout | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -21,7 +21,7 @@ from cnndsl.backends.onednn.api import (
     function,
     stream,
 )
-from cnndsl.backends.onednn.memory import Layout, descriptor, memory, nbytes_of
+from cnndsl.backends.onednn.memory import descriptor, memory, nbytes_of
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
 from cnndsl.runtime.kernel import Array, Kernel
@@ -42,13 +42,14 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Addend:
-    """A value of a type is added."""
+class Binary:
+    """The sum or the product with a value of a type."""
 
+    algorithm: Algorithm
     type: Type
 
 
-PostOperation = Elementwise | Sum | Addend
+PostOperation = Elementwise | Sum | Binary
 
 
 def attributes(post_operations: Sequence[PostOperation] = ()) -> Handle:
@@ -65,7 +66,7 @@ def attributes(post_operations: Sequence[PostOperation] = ()) -> Handle:
                 function("post_ops_append_sum")(chain, 1.0, 0, 0)
             else:
                 append = function("post_ops_append_binary")
-                append(chain, Algorithm.BINARY_ADD, descriptor(each.type))
+                append(chain, each.algorithm, descriptor(each.type))
         function("primitive_attr_set_post_ops")(made, chain)
     return made
 
@@ -240,8 +241,8 @@ class Choice:
     library's, where it may be one that is written for clarity alone.
     """
 
-    inputs: tuple[Layout | None, ...]
-    outputs: tuple[Layout | None, ...]
+    inputs: tuple[Hashable | None, ...]
+    outputs: tuple[Hashable | None, ...]
     make: Callable[[tuple[Type, ...], tuple[Type, ...]], Kernel]
     implementation: str = ""
 

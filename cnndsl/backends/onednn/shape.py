@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from cnndsl.backends.onednn.api import Argument, Handle, engine
-from cnndsl.backends.onednn.memory import Layout, canonical, descriptor, part_of, sizes
-from cnndsl.backends.onednn.preferred import block, preferred
+from cnndsl.backends.onednn.memory import Layout, descriptor, part_of, sizes
+from cnndsl.backends.onednn.preferred import block, blocked, preferred
 from cnndsl.backends.onednn.primitive import (
     Choice,
     Choosers,
@@ -26,6 +28,14 @@ def copy(source: Handle, target: Handle) -> Description:
     return Description("reorder", source, engine(), target, engine(), attributes())
 
 
+def copy_array(source: Array, here: Handle, target: Array, there: Handle) -> None:
+    """Copy the memory of one descriptor to that of another, at once."""
+    description = copy(here, there)
+    scratch = np.empty(description.scratch_bytes, np.uint8)
+    memories = (Argument.SOURCE, here, source), (Argument.RESULT, there, target)
+    description.on(memories, scratch)()
+
+
 def reorder(op: Reorder, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
     layouts = (inputs[0].layout,), (op.layout,)
 
@@ -41,7 +51,7 @@ def reorder(op: Reorder, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) ->
 def _in_blocks(channels: range, type: Type) -> bool:
     """Whether some channels are whole blocks of a map in blocks."""
     whole = channels.start % block() == 0 and channels.stop % block() == 0
-    return whole and preferred(type) is not None
+    return whole and blocked(type)
 
 
 def cut(op: Slice, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
