@@ -1,4 +1,4 @@
-"""The library's verbs: load a model, compile it, train it."""
+"""The library's verbs: load a model, compile it, train it, export it."""
 
 from __future__ import annotations
 
@@ -105,6 +105,30 @@ class Model:
             data_dir=data_dir,
         )
         return train_fitted(fitted, get_backend(backend), Path(out), resume=resume)[0]
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        weights: str | Path | None = None,
+        batch: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Write the model for inference as an ONNX file: "image" (N, C, H, W) gives "logits".
+
+        Weights are random by `seed` unless a checkpoint is given. With a run's checkpoint the
+        image is pixels from 0 to 255, for its normalisation is in the file. `batch` None leaves N
+        open.
+
+        Raises:
+            CnndslError: the package `onnx` is not installed, the weights do not fit or are more
+                than 2 GB, or the file cannot be written.
+        """
+        from cnndsl.export.write import write_onnx
+
+        found = find_weights(Path(weights)) if weights is not None else None
+        saved = checkpoint.load(found) if found is not None else None
+        write_onnx(self.network, Path(path), saved, str(found), batch=batch, seed=seed)
 
 
 class Compiled:

@@ -67,14 +67,14 @@ SMALLER: dict[str, dict[str, str | int]] = {
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
-def shrunken(reference: str) -> Graph:
-    """A network with a small input, in float64; of a family with few blocks."""
+def shrunken(reference: str, dtype: str = "float64") -> Graph:
+    """A network with a small input; of a family with few blocks."""
     file, name = reference.split(":")
     size = Size(*map(int, ZOO[reference].split("x")))
     paths = [folder / f"{file}.cnn" for folder in (EXAMPLES, resource("zoo"))]
     module = load_file(next(path for path in paths if path.is_file()))
     parameters = {"classes": 10, **SMALLER.get(reference, {})}
-    network = elaborate(module, name, parameters=parameters, input_size=size, dtype="float64")
+    network = elaborate(module, name, parameters=parameters, input_size=size, dtype=dtype)
     return network.graph
 
 

@@ -23,6 +23,7 @@ LEVELS = [
     {"compile", "reference"},
     {"data"},
     {"training"},
+    {"export"},
     {"model"},
     {"cli"},
 ]

@@ -19,6 +19,7 @@ COMMANDS = {
     "summary": "print shapes, parameters, multiply-adds and receptive fields",
     "optimize": "show what the rewrites do to a network",
     "graph": "draw a network as SVG, DOT, Mermaid, or write it as .cnn",
+    "export": "write a network and its weights as ONNX",
     "zoo": "list, show and copy the networks that come with cnndsl",
     "ops": "the reference of layers, losses and optimisers",
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cnndsl.frontend.elaborate import Limits, Network
     from cnndsl.frontend.library import Module
     from cnndsl.graph.types import Size
+    from cnndsl.training.checkpoint import Checkpoint
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -167,3 +168,17 @@ def load_network(
         CnndslError: the file is wrong.
     """
     return elaborator(text, input_size, max_nodes, max_steps)(parse_settings(settings))
+
+
+def with_saved_parameters(
+    given: dict[str, str | int],
+    saved: Checkpoint,
+    elaborate: Callable[[Mapping[str, str | int]], Network],
+) -> dict[str, str | int]:
+    """The parameters that the weights were trained with, where the command line gives none."""
+    own = elaborate(given).parameters
+    stored = saved.metadata.get("parameters", {})
+    return {
+        **{name: value for name, value in stored.items() if name in own and own[name] != value},
+        **given,
+    }

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnndsl.cli.model import Bytes, elaborator, model_options, parse_settings
+from cnndsl.cli.model import (
+    Bytes,
+    elaborator,
+    model_options,
+    parse_settings,
+    with_saved_parameters,
+)
 from cnndsl.diagnostics import CnndslError
 
 if TYPE_CHECKING:
@@ -243,18 +249,6 @@ def _saved(options: dict[str, Any]) -> tuple[Any, str]:
     return checkpoint.load(path), str(path)
 
 
-def _with_saved_parameters(
-    given: dict[str, str | int], saved: Any, elaborate: Elaborate
-) -> dict[str, str | int]:
-    """The parameters that the weights were trained with, where the command line gives none."""
-    own = elaborate(given).parameters
-    stored = saved.metadata.get("parameters", {})
-    return {
-        **{name: value for name, value in stored.items() if name in own and own[name] != value},
-        **given,
-    }
-
-
 def _evaluate(
     elaborate: Elaborate,
     given: dict[str, str | int],
@@ -264,7 +258,7 @@ def _evaluate(
     from cnndsl.training.session import evaluate_on
 
     saved, origin = _saved(options)
-    given = _with_saved_parameters(given, saved, elaborate)
+    given = with_saved_parameters(given, saved, elaborate)
     if options["seed"] is None:
         # The seed draws the split of some data sets: what was trained on must stay out of the test.
         options = {**options, "seed": saved.metadata.get("run", {}).get("seed")}
@@ -287,7 +281,7 @@ def _predict(
     from cnndsl.training.session import predict
 
     saved, origin = _saved(options)
-    network = elaborate(_with_saved_parameters(given, saved, elaborate))
+    network = elaborate(with_saved_parameters(given, saved, elaborate))
     paths = [Path(image) for image in images]
     for prediction in predict(network, backend, saved, origin, paths):
         click.echo(f"{prediction.path}")
@@ -313,7 +307,7 @@ def _forward(
     batch, saved, origin = options["batch"] or 1, None, ""
     if options["weights"] is not None:
         saved, origin = _saved(options)
-        given = _with_saved_parameters(given, saved, elaborate)
+        given = with_saved_parameters(given, saved, elaborate)
     network = elaborate(given)
     began = time.perf_counter()
     program = compile_inference(network.graph, backend, batch)

@@ -81,11 +81,16 @@ class Preprocessing:
         values = convert_channels(images, self.channels) if fewer else images
         values = _centre(resize(values, self.resize or self.extent), self.extent)
         values = convert_channels(values, self.channels)
+        scale, shift = self.affine()
+        prepared: np.ndarray = values * scale
+        prepared += shift
+        return prepared
+
+    def affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """What pixels from 0 to 255 are multiplied by, and what is then added; float32, (C,)."""
         scale = 1 / (255 * np.array(self.std))
         shift = -np.array(self.mean) / np.array(self.std)
-        prepared = values * scale.astype(np.float32)
-        prepared += shift.astype(np.float32)
-        return prepared
+        return scale.astype(np.float32), shift.astype(np.float32)
 
     def before_crop(self) -> Preprocessing:
         """The same without cutting the middle: what training cuts at random places."""

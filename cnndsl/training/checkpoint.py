@@ -12,6 +12,7 @@ import numpy as np
 
 from cnndsl.diagnostics import did_you_mean, error, register
 from cnndsl.files import write_whole
+from cnndsl.graph.types import Type
 from cnndsl.runtime.program import Program
 
 register(
@@ -86,12 +87,25 @@ def restore(
         CnndslError: an array is missing or has another shape; nothing is written then.
     """
     wanted = {
-        name: slot
+        name: slot.type
         for name, slot in program.states.items()
         if name not in TRANSIENT and (names is None or name in names)
     }
-    for name, slot in wanted.items():
-        shape = slot.type.concrete()
+    check_fit(wanted, arrays, origin)
+    for name in wanted:
+        program.write(name, arrays[name])
+
+
+def check_fit(
+    wanted: Mapping[str, Type], arrays: Mapping[str, np.ndarray[Any, Any]], origin: str
+) -> None:
+    """Check that there is an array of the right shape for each state.
+
+    Raises:
+        CnndslError: one is missing or has another shape.
+    """
+    for name, state in wanted.items():
+        shape = state.concrete()
         if name not in arrays:
             raise error(
                 "T0202",
@@ -105,5 +119,3 @@ def restore(
                 f"and {'x'.join(map(str, shape))} in the model",
                 help="was it trained with another number of classes or another input?",
             )
-    for name in wanted:
-        program.write(name, arrays[name])

@@ -28,10 +28,12 @@ LINES: dict[str, list[Line]] = {
         Line("zoo copy lenet net.cnn", 2),
         Line("run net.cnn --train digits --out net.cnn/run", 1),
         Line("graph net.cnn -o net.cnn/net.svg", 1),
+        Line("export net.cnn -o net.cnn/net.onnx", 1),
     ],
     "C0103_ops": [Line("ops convolution", 2)],
     "C0203_memory": [Line("run net.cnn --train digits --out m --memory 1KB", 1)],
     "C0201_engine": [Line("run net.cnn --backend tpu", 2)],
+    "C0302_export": [Line("export wide.cnn -o wide.onnx", 1)],
     "D0401_data_sets": [
         Line("run net.cnn --train cifer10", 1),
         Line("run net.cnn --train colour.npz", 1),
@@ -52,7 +54,10 @@ LINES: dict[str, list[Line]] = {
         Line("run net.cnn --predict notes.txt --weights runs/net-digits", 1),
         Line("run net.cnn --predict runs --weights runs/net-digits", 1),
     ],
-    "D0413_channels": [Line("run stereo.cnn --train npz:colour.npz", 1)],
+    "D0413_channels": [
+        Line("run stereo.cnn --train npz:colour.npz", 1),
+        Line("export paired.cnn --weights runs/net-digits -o net.onnx", 1),
+    ],
     "E0309_which": [
         Line("check net.cnn:nett", 1),
         Line("summary several.cnn", 1),
@@ -84,12 +89,14 @@ LINES: dict[str, list[Line]] = {
         Line("run net.cnn --eval digits --weights foreign.safetensors", 1),
         Line("run net.cnn --eval digits --weights future.safetensors", 1),
         Line("run net.cnn --train digits --weights nothing", 1),
+        Line("export net.cnn --weights nothing -o net.onnx", 1),
     ],
     "T0202_weights": [
         Line("run other.cnn --eval digits --weights runs/net-digits", 1),
         Line("run deeper.cnn --eval digits --weights runs/net-digits", 1),
         Line("run three.cnn --predict grey.png --weights runs/net-digits", 1),
         Line("run other.cnn --train digits --weights runs/net-digits", 1),
+        Line("export other.cnn --weights runs/net-digits -o net.onnx", 1),
     ],
     "T0203_resumed": [
         Line("run net.cnn --train digits --out runs/net-digits", 2),
@@ -104,6 +111,9 @@ LINES: dict[str, list[Line]] = {
         Line("run net.cnn grey.png", 2),
         Line("run net.cnn --train digits --resume", 2),
         Line("run net.cnn --eval digits", 2),
+        Line("export net.cnn -o net.pt", 2),
+        Line("export net.cnn --weights runs/net-digits --seed 3 -o net.onnx", 2),
+        Line("export net.cnn --batch many -o net.onnx", 2),
     ],
 }
 #: Wrong usage that the library for command lines reports in words of its own.
@@ -113,6 +123,7 @@ USAGE = (
     "check net.cnn --max-nodes 0",
     "run net.cnn --train digits --batch 0",
     "run net.cnn --train digits --epochs many",
+    "export net.cnn",
     "fmt",
     "zoo shov lenet",
     "zoo show",

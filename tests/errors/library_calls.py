@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,21 @@ def _trained_on_nothing() -> object:
     return cnndsl.load("several.cnn", "small").train(out="run")
 
 
+def _without_onnx() -> object:
+    present = sys.modules.pop("onnx", None)
+    sys.modules["onnx"] = None  # type: ignore[assignment]
+    try:
+        return cnndsl.load("net.cnn").export("net.onnx")
+    finally:
+        del sys.modules["onnx"]
+        if present is not None:
+            sys.modules["onnx"] = present
+
+
 #: By code; what is said is kept in `commands/CODE_library.txt`.
 CALLS: dict[str, list[Call]] = {
     "C0202": [_absent_engine],
+    "C0301": [_without_onnx],
     "D0404": [
         lambda: data.load("npz:notes.txt"),
         _npy,

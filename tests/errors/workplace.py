@@ -56,6 +56,14 @@ train cropped { augment crop 6 }
 model wild(classes = 10) { input 8x8x1 -> fc 16 -> relu -> fc classes }
 train wild { epochs 1 }
 """,
+    "paired.cnn": """
+model net(classes = 10) {
+    input 8x8x2
+    conv 4, 3x3, groups=2 -> relu
+    fc classes
+}
+""",
+    "wide.cnn": "model wide { input 1000 -> fc 600_000 }\n",
     "large.cnn": """
 model large {
     input 8x8x3

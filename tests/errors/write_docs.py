@@ -26,6 +26,7 @@ PARTS = {
     "W01": "Allowed, and probably not meant (`check --lint`)",
     "C01": "Files and words on the command line",
     "C02": "Engines",
+    "C03": "Export",
     "D04": "Data",
     "T01": "Training",
     "T02": "Checkpoints",
