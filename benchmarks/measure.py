@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -39,6 +40,25 @@ def machine() -> dict[str, Any]:
     }
 
 
+def busy(seconds: float = 1.0) -> float | None:
+    """The part of all cores' time that others take, seen while we wait; None off Linux.
+
+    What a hypervisor takes away counts as well.
+    """
+    path = Path("/proc/stat")
+    if not path.exists():
+        return None
+
+    def ticks() -> list[int]:
+        return [int(word) for word in path.read_text().split("\n", 1)[0].split()[1:9]]
+
+    before = ticks()
+    time.sleep(seconds)
+    spent = [after - earlier for earlier, after in zip(before, ticks(), strict=True)]
+    idle = spent[3] + spent[4]
+    return 1 - idle / max(1, sum(spent))
+
+
 def median_seconds(call: Callable[[], Any], clock: Callable[[], float], repeats: int = 7) -> float:
     """The median time of a call, after one that does not count."""
     call()
@@ -50,9 +70,9 @@ def median_seconds(call: Callable[[], Any], clock: Callable[[], float], repeats:
     return statistics.median(times)
 
 
-def write_result(name: str, measured: Any) -> Path:
-    """Write `results/<name>.json` with the machine and the day."""
-    path = RESULTS / f"{name}.json"
+def write_result(name: str, measured: Any, folder: Path = RESULTS) -> Path:
+    """Write `<name>.json` with the machine and the day."""
+    path = folder / f"{name}.json"
     content = {"machine": machine(), "date": date.today().isoformat(), "measured": measured}
     write_whole(path, json.dumps(content, indent=2) + "\n")
     return path
