@@ -52,7 +52,7 @@ START = """## The time to the first step
 
 Seconds. Of `cnndsl run` to the beginning and to the end of the first step, the drawing of a
 synthetic data set included; of each side's process here, from its start to the end of the first
-step on images that are there.
+step on images that are there. What PyTorch compiles it finds in its cache from the second run on.
 """
 
 
