@@ -72,7 +72,7 @@ def measure(name: str, graph: Graph) -> dict[str, object]:
     for use, rewrites in (("inference", FOR_INFERENCE), ("training", FOR_TRAINING)):
         plain = whole(graph, use, (), ())
         optimised = whole(graph, use, rewrites, ENGINE.fusions)
-        before, after = costs(plain), costs(optimised)
+        before, after = costs(plain, ENGINE), costs(optimised, ENGINE)
         first, second = timed([program(plain, graph), program(optimised, graph)])
         before, after = {**before, "seconds": first}, {**after, "seconds": second}
         result[use] = {"before": before, "after": after}

@@ -25,7 +25,7 @@ from cnndsl.passes.training import add_loss, for_training, freeze
 from cnndsl.passes.updates import add_updates
 from cnndsl.runtime.kernel import Backend
 from cnndsl.runtime.layouts import assign_layouts
-from cnndsl.runtime.lower import lower
+from cnndsl.runtime.lower import lower, planned_bytes
 from cnndsl.runtime.program import Program, Slot
 from cnndsl.runtime.recompute import recompute
 
@@ -96,6 +96,29 @@ def compile_training(graph: Graph, objective: Objective, backend: Backend, batch
     """
     graph = training_graph(graph, objective, FOR_TRAINING, backend.fusions)
     return program_of(graph, backend, batch, objective.memory)
+
+
+def planned_memory(
+    graph: Graph, objective: Objective, backend: Backend, batch: int
+) -> dict[str, int]:
+    """The bytes that an inference program and one of training will take, before either is made.
+
+    Values, scratch, weights, and in training gradients and moments.
+
+    Raises:
+        CnndslError: the objective does not fit.
+    """
+    graphs = {
+        "inference": inference_graph(graph, FOR_INFERENCE, backend.fusions),
+        "training": training_graph(graph, objective, FOR_TRAINING, backend.fusions),
+    }
+    planned = {}
+    for use, each in graphs.items():
+        assign_layouts(each, backend, batch)
+        if use == "training" and objective.memory is not None:
+            keep_to(each, backend, batch, objective.memory)
+        planned[use] = sum(planned_bytes(each, backend, batch))
+    return planned
 
 
 def keep_to(graph: Graph, backend: Backend, batch: int, memory: int) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Workers share the cores: threads of one would wait for those of another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
 

@@ -58,7 +58,7 @@ def check_gradients(program: Program, directions: int = 3, step: float = 1e-5) -
     gradients = {name: program.read(name) for name in program.outputs if name != "loss"}
     random = np.random.default_rng(1)
     for name, gradient in gradients.items():
-        start = program.read(name)
+        start = program.states[name].array.copy()
         for _ in range(directions):
             direction = random.normal(size=start.shape)
             direction /= np.linalg.norm(direction)

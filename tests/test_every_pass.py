@@ -116,8 +116,8 @@ TRADED = {
 def test_the_zoo_never_costs_more(reference: str, use: str) -> None:
     graph = shrunken(reference)
     rewrites = FOR_INFERENCE if use == "inference" else FOR_TRAINING
-    before = costs(whole(graph, use, (), ()))
-    after = costs(whole(graph, use, rewrites, ENGINE.fusions))
+    before = costs(whole(graph, use, (), ()), ENGINE)
+    after = costs(whole(graph, use, rewrites, ENGINE.fusions), ENGINE)
     for what in ("kernels", "multiply_adds", "bytes", "parameters"):
         assert after[what] <= before[what], what
     assert after["peak_bytes"] <= TRADED.get((reference, use), 1) * before["peak_bytes"]

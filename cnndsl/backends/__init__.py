@@ -18,12 +18,19 @@ register(
 BACKENDS = {"onednn": "cnndsl.backends.onednn", "numpy": "cnndsl.backends.numpy"}
 
 
-def get_backend(name: str | None = None) -> Backend:
-    """The engine of a name, or the best one that can run here.
+def get_backend(name: str | None = None, threads: int | None = None) -> Backend:
+    """The engine of a name, or the best one that can run here, on so many threads.
 
     Raises:
         CnndslError: no engine has this name, or it cannot run here.
     """
+    engine = _found(name)
+    if threads is not None:
+        engine.use_threads(threads)
+    return engine
+
+
+def _found(name: str | None) -> Backend:
     if name is None:
         engines = (_load(candidate) for candidate in BACKENDS)
         return next(engine for engine in engines if engine.unavailable() is None)

@@ -36,6 +36,7 @@ Examples:
 @click.option("--explain", is_flag=True, help="Every place, not the first three of each.")
 @click.option("--batch", type=click.IntRange(1), default=1, help="Images, for bytes and the peak.")
 @click.option("--memory", type=Bytes(), metavar="SIZE", help="Of a training step: recompute.")
+@click.option("--backend", metavar="NAME", help="The engine; the best one by default.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 @model_options
 def command(
@@ -46,6 +47,7 @@ def command(
     explain: bool,
     batch: int,
     memory: int | None,
+    backend: str | None,
     form: str,
     **options: Any,
 ) -> None:
@@ -59,15 +61,17 @@ def command(
     if memory is not None and use == "inference":
         raise click.UsageError("--memory goes with --for training")
 
+    from cnndsl.backends import get_backend
     from cnndsl.training.recipe import recipe_of
 
+    engine = get_backend(backend)
     network = load_network(model, **options)
-    rewrites, fusions = _chosen(use, passes, without)
+    rewrites, fusions = _chosen(use, passes, without, engine.fusions)
     objective = recipe_of(network).objective if use == "training" else None
-    before = costs(whole(network.graph, use, (), (), objective=objective), batch)
+    before = costs(whole(network.graph, use, (), (), objective=objective), engine, batch)
     events: list[Event] = []
     graph = whole(network.graph, use, rewrites, fusions, events, objective)
-    after = costs(graph, batch, memory=memory)
+    after = costs(graph, engine, batch, memory)
     if form == "json":
         facts = {"before": before, "after": after, "rewrites": [_as_json(e) for e in events]}
         click.echo(json.dumps(facts, indent=2))
@@ -99,13 +103,12 @@ def whole(
 
 
 def _chosen(
-    use: str, passes: str | None, without: tuple[str, ...]
+    use: str, passes: str | None, without: tuple[str, ...], fusions: Sequence[Rewrite]
 ) -> tuple[list[Rewrite], list[Rewrite]]:
     """The rewrites that the options name, and those among the engine's own."""
-    from cnndsl.backends import get_backend
     from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
 
-    lists = (FOR_INFERENCE if use == "inference" else FOR_TRAINING, get_backend().fusions)
+    lists = (FOR_INFERENCE if use == "inference" else FOR_TRAINING, fusions)
     known = [rewrite.name for rewrites in lists for rewrite in rewrites]
     wanted = [p.strip() for p in passes.split(",")] if passes is not None else known
     for name in (*wanted, *without):
@@ -117,17 +120,16 @@ def _chosen(
 
 
 def costs(
-    graph: Graph, batch: int = 1, backend: Backend | None = None, memory: int | None = None
+    graph: Graph, backend: Backend, batch: int = 1, memory: int | None = None
 ) -> dict[str, int]:
     """Kernels a run, multiply-adds an image, bytes moved, the arena's bytes, parameters."""
-    from cnndsl.backends import get_backend
     from cnndsl.compile import program_of
     from cnndsl.graph import analysis
     from cnndsl.runtime.lower import constant_nodes
 
     constant = constant_nodes(graph)
     running = [node for node in graph.nodes() if node not in constant]
-    program = program_of(graph.copy(), backend or get_backend(), batch, memory)
+    program = program_of(graph.copy(), backend, batch, memory)
     return {
         "kernels": len(program.steps),
         "multiply_adds": sum(analysis.multiply_adds(graph, node) for node in running),

@@ -24,6 +24,7 @@ from cnndsl.diagnostics import CnndslError
 
 if TYPE_CHECKING:
     from cnndsl.runtime.kernel import Backend
+    from cnndsl.runtime.program import Program
     from cnndsl.training.session import Elaborate
 
 
@@ -37,6 +38,8 @@ Examples:
   cnndsl run zoo/lenet.cnn --eval digits --weights runs/lenet-digits
   cnndsl run zoo/lenet.cnn --predict seven.png --weights runs/lenet-digits
   cnndsl run zoo/googlenet.cnn --batch 16
+  cnndsl run zoo/googlenet.cnn --batch 16 --profile
+  cnndsl run zoo/resnet.cnn:resnet50 --train synthetic --batch 16 --profile
 \b
 Data sets: digits, synthetic, cifar10, cifar100, npz:PATH.
 """
@@ -52,6 +55,8 @@ Data sets: digits, synthetic, cifar10, cifar100, npz:PATH.
 @click.option("--lr", type=click.FloatRange(0), help="Base learning rate.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of weights, order and masks.")
 @click.option("--backend", metavar="NAME", help="The engine; the best one by default.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="The engine's; all cores by default.")
+@click.option("--profile", is_flag=True, help="Time every step of the program instead.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(
@@ -72,6 +77,8 @@ Data sets: digits, synthetic, cifar10, cifar100, npz:PATH.
 def command(model: str, more_images: tuple[str, ...], **options: Any) -> int:
     """Train a network, evaluate it, or name what is on images.
 
+    With --profile, a table of the program's steps by time, of a training step with --train, and
+    nothing is trained.
     A run's folder holds metrics.jsonl, result.json and checkpoints/.
     """
     predicted = options.pop("images")
@@ -85,7 +92,7 @@ def command(model: str, more_images: tuple[str, ...], **options: Any) -> int:
     _refuse_idle("images" if images else mode)
     if options["resume"] and not (options["train_data"] and options["out"]):
         raise click.UsageError("--resume goes with --train and --out")
-    backend = _backend(options["backend"])
+    backend = _backend(options["backend"], options["threads"])
     elaborate = elaborator(model, options["input_size"], options["max_nodes"], options["max_steps"])
     given = parse_settings(options["settings"])
     if options["train_data"]:
@@ -107,6 +114,7 @@ _BELONG = {
     "checkpoint_seconds": ("train_data",),
     "data_dir": ("train_data", "eval_data"),
     "workers": ("train_data", "eval_data"),
+    "profile": ("train_data", None),
     "batch": ("train_data", "eval_data", None),
     "seed": ("train_data", "eval_data", None),
 }
@@ -123,10 +131,10 @@ def _refuse_idle(mode: str | None) -> None:
             raise click.UsageError(f"--{name} goes with {where}")
 
 
-def _backend(name: str | None) -> Backend:
+def _backend(name: str | None, threads: int | None) -> Backend:
     from cnndsl.backends import get_backend
 
-    return get_backend(name)
+    return get_backend(name, threads)
 
 
 def _overrides(options: dict[str, Any]) -> Any:
@@ -194,6 +202,10 @@ def _train(
     from cnndsl.training.session import train
 
     fitted = _fitted(elaborate, given, options["train_data"], options)
+    if options["profile"]:
+        from cnndsl.training.session import step_of
+
+        return _profile(step_of(fitted, backend))
     label = f"{fitted.network.name}-{fitted.dataset.name}"
     out = options["out"] or _fresh_folder(label)
     with _stoppable() as stop:
@@ -316,6 +328,8 @@ def _forward(
     image = network.graph.inputs["image"].type
     random = np.random.default_rng(0).standard_normal((batch, *image.features))
     program.write("image", random.astype(image.dtype))
+    if options["profile"]:
+        return _profile(program)
     compiled = time.perf_counter()
     program.run()
     first = time.perf_counter()
@@ -337,4 +351,12 @@ def _forward(
         f"({batch / best:,.1f} images/s, {work * batch / best / 1e9:,.1f} GFLOP/s)"
     )
     click.echo(f"memory       {(program.arena_bytes + program.state_bytes) / 1e6:8.1f} MB planned")
+    return 0
+
+
+def _profile(program: Program) -> int:
+    from cnndsl.runtime.profile import profile, table
+
+    for line in table(profile(program)):
+        click.echo(line)
     return 0

@@ -18,14 +18,19 @@ if TYPE_CHECKING:
 Examples:
   cnndsl summary zoo/alexnet.cnn
   cnndsl summary zoo/resnet.cnn:resnet50 --input 160x160x3
+  cnndsl summary zoo/densenet.cnn:densenet121 --batch 16
   cnndsl summary model.cnn --format json
 """
 )
 @click.argument("model")
+@click.option("--batch", type=click.IntRange(1), help="Tell the memory that so many images take.")
+@click.option("--backend", metavar="NAME", help="The engine; the best one by default.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 @model_options
 def command(
     model: str,
+    batch: int | None,
+    backend: str | None,
     form: str,
     settings: tuple[str, ...],
     input_size: str | None,
@@ -35,10 +40,15 @@ def command(
     """Print name, layer, output, parameters, multiply-adds, activation bytes and receptive field.
 
     Multiply-adds count convolutions and fully connected layers alone, and the side heads apart.
-    Bytes are of one image in float32.
+    Bytes are of one image in float32. With --batch, also the memory that programs of the engine
+    will take: values, scratch and weights, and in training gradients and moments, by the recipe.
     """
+    if backend is not None and batch is None:
+        raise click.UsageError("--backend goes with --batch")
     network = load_network(model, settings, input_size, max_nodes, max_steps)
     facts = summary_of(network)
+    if batch is not None:
+        facts["memory"] = _memory(network, batch, backend)
     if form == "json":
         click.echo(json.dumps(facts, indent=2))
         return
@@ -82,6 +92,17 @@ def summary_of(network: Network) -> dict[str, Any]:
     }
 
 
+def _memory(network: Network, batch: int, backend: str | None) -> dict[str, Any]:
+    """The planned bytes of inference and of a training step."""
+    from cnndsl.backends import get_backend
+    from cnndsl.compile import planned_memory
+    from cnndsl.training.recipe import recipe_of
+
+    engine, objective = get_backend(backend), recipe_of(network).objective
+    planned = planned_memory(network.graph, objective, engine, batch)
+    return {"engine": engine.name, "batch": batch, **planned}
+
+
 def _table(facts: dict[str, Any]) -> list[str]:
     head = ("name", "layer", "output", "parameters", "multiply-adds", "bytes", "receptive field")
     rows = [
@@ -122,5 +143,12 @@ def _table(facts: dict[str, Any]) -> list[str]:
         lines.append(
             f"side heads       {side['parameters']:,} of the parameters, "
             f"{side['multiply_adds']:,} more multiply-adds in training"
+        )
+    if "memory" in facts:
+        memory = facts["memory"]
+        lines.append(
+            f"memory           {memory['inference'] / 1e6:,.1f} MB in inference, "
+            f"{memory['training'] / 1e6:,.1f} MB in training, "
+            f"batch {memory['batch']} on {memory['engine']}"
         )
     return lines

@@ -58,6 +58,9 @@ class Backend(Protocol):
     def unavailable(self) -> str | None:
         """Why this engine cannot run here, in words; None if it can."""
 
+    def use_threads(self, count: int) -> None:
+        """Let programs that are made and run from now on work on so many threads."""
+
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         """The kernel of an operation for types whose batch is known.
 

@@ -150,9 +150,11 @@ def lower(
     )
 
 
-def planned_bytes(graph: Graph, backend: Backend, batch: int) -> int:
-    """The bytes that a program's arena will have, without allocating any."""
-    return _drafted(graph, backend, batch).arena_bytes
+def planned_bytes(graph: Graph, backend: Backend, batch: int) -> tuple[int, int]:
+    """The bytes that a program's arena and its states will have, without allocating any."""
+    draft = _drafted(graph, backend, batch)
+    states = (b.nbytes for b in _unique(draft.buffers) if b.state is not None)
+    return draft.arena_bytes, sum(map(round_up, states))
 
 
 def _states(graph: Graph, slot: Callable[[Value], Slot]) -> dict[str, Slot]:

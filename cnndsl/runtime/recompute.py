@@ -22,18 +22,22 @@ def recompute(graph: Graph, backend: Backend, batch: int, budget: int) -> int:
     Source: Chen et al., Training deep nets with sublinear memory cost, 2016; Pleiss et al.,
     Memory-efficient implementation of DenseNets, 2017.
     """
-    needed = planned_bytes(graph, backend, batch)
-    found = _candidates(graph, batch)
+    needed = _arena(graph, backend, batch)
+    found = _candidates(graph, backend, batch)
     if needed <= budget or not found:
         return needed
-    least = planned_bytes(_again(graph.copy(), found), backend, batch)
+    least = _arena(_again(graph.copy(), found), backend, batch)
     few, many = 0, len(found)
     while least <= budget and many - few > max(1, len(found) // 32):
         middle = (few + many) // 2
-        fits = planned_bytes(_again(graph.copy(), found[:middle]), backend, batch) <= budget
+        fits = _arena(_again(graph.copy(), found[:middle]), backend, batch) <= budget
         few, many = (few, middle) if fits else (middle, many)
     _again(graph, found[:many])
-    return planned_bytes(graph, backend, batch)
+    return _arena(graph, backend, batch)
+
+
+def _arena(graph: Graph, backend: Backend, batch: int) -> int:
+    return planned_bytes(graph, backend, batch)[0]
 
 
 def _forward(graph: Graph) -> set[Node]:
@@ -42,10 +46,11 @@ def _forward(graph: Graph) -> set[Node]:
     return outputs.union(*(networkx.ancestors(graph.net, node) for node in outputs))
 
 
-def _candidates(graph: Graph, batch: int) -> list[Node]:
+def _candidates(graph: Graph, backend: Backend, batch: int) -> list[Node]:
     """The nodes that can be recomputed from what is kept anyway, largest results first.
 
-    Kept are leaves, and what the backward pass reads and no candidate makes.
+    Kept are leaves, what the backward pass reads and no candidate makes, and parts of joins that
+    are made by copying.
     """
     forward = _forward(graph)
 
@@ -55,42 +60,64 @@ def _candidates(graph: Graph, batch: int) -> list[Node]:
     def joined(value: Value) -> bool:
         """Whether a value is kept as a part of another."""
         users = [user for user, _ in graph.users(value) if user in forward]
-        return any(graph.op(u).places(*(v.type for v in graph.operands(u))) for u in users)
+        return backend.strides and any(
+            graph.op(u).places(*(v.type for v in graph.operands(u))) for u in users
+        )
 
     chosen: set[Node] = set()
     saved: dict[Node, int] = {}
     for node in graph.nodes():
         op, operands = graph.op(node), graph.operands(node)
         types = [v.type for v in operands]
-        moves = bool(op.places(*types)) or (operands and op.view(types[0]) is not None)
+        joins = bool(op.places(*types))
+        moves = backend.strides and (joins or (operands and op.view(types[0]) is not None))
         if node not in forward or isinstance(op, (Input, *STATE)) or moves or not operands:
             continue
         results = [v for v in graph.results(node) if v.type.batched and read_backward(v)]
         y = Value(graph, node)
-        kept = all(
-            v.node not in chosen and (read_backward(v) or isinstance(v.op, (Input, *STATE)))
+        kept = joins or all(
+            v.node in chosen or read_backward(v) or isinstance(v.op, (Input, *STATE))
             for v in operands
         )
         if y in results and kept and not joined(y) and not analysis.multiply_adds(graph, node):
             chosen.add(node)
-            saved[node] = sum(v.type.at(batch).total_bytes for v in results)
+            saved[node] = sum(backend.nbytes(v.type.at(batch)) for v in results)
     return sorted(chosen, key=lambda node: (-saved[node], node))
 
 
 def _again(graph: Graph, nodes: list[Node]) -> Graph:
-    """Let the backward pass read a second result of each node, made just before it is read."""
+    """Let the backward pass read a second result of each node, made just before it is read.
+
+    What one of them reads of another is its second result too; but a join reads the parts of joins.
+    """
     forward = _forward(graph)
-    for node in nodes:
-        results = graph.results(node)
-        op, operands = graph.op(node).again(graph.operands(node), results)
-        twin = graph.apply(op, *operands, like=results[0])
+    twins: dict[Node, Node] = {}
+
+    def source(value: Value) -> list[Value]:
+        parts = graph.operands(value.node)
+        if graph.op(value.node).places(*(v.type for v in parts)):
+            return [part for operand in parts for part in source(operand)]
+        return [Value(graph, twins.get(value.node, value.node), value.output)]
+
+    chosen = set(nodes)
+    for node in [each for each in graph.nodes() if each in chosen]:
+        results, operands = graph.results(node), graph.operands(node)
+        op, wanted = graph.op(node).again(operands, results)
+        if op.places(*(v.type for v in operands)):
+            wanted = [part for value in operands for part in source(value)]
+        wanted = [
+            Value(graph, twins.get(v.node, v.node), v.output) if v in operands else v
+            for v in wanted
+        ]
+        twin = graph.apply(op, *wanted, like=results[0])
         again = len(graph.types(twin.node))
         graph.attributes(twin.node)["types"] = graph.types(node)[:again]
         for value in results[:again]:
             if not value.type.batched:
                 continue
             for user, slot in graph.users(value):
-                if user not in forward and user != twin.node:
+                if user not in forward and user != twin.node and user not in twins.values():
                     graph.net.remove_edge(node, user, key=slot)
                     graph.net.add_edge(twin.node, user, key=slot, output=value.output)
+        twins[node] = twin.node
     return graph

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cnndsl.graph.graph import Graph
@@ -48,25 +50,17 @@ def initial_states(
 
     Independent of the order of the graph: each path has random numbers of its own.
     """
-    states = {}
-    for node in graph.of(*STATE):
-        op = graph.op(node)
-        assert isinstance(op, STATE)
-        name = graph.name(node)
-        states[name] = _draw(op.type.shape, op.type.dtype, op.initial, initialisation, seed, name)
-    return states
+    leaves = {graph.name(node): graph.op(node) for node in graph.of(*STATE)}
+    with ThreadPoolExecutor() as pool:
+        draw = partial(_draw, initialisation, seed)
+        return dict(zip(leaves, pool.map(draw, leaves, leaves.values()), strict=True))
 
 
-def _draw(
-    shape: Any,
-    dtype: str,
-    initial: Initial,
-    initialisation: Initialisation,
-    seed: int,
-    name: str,
-) -> np.ndarray[Any, Any]:
+def _draw(initialisation: Initialisation, seed: int, name: str, leaf: Any) -> np.ndarray[Any, Any]:
     import numpy as np
 
+    initial: Initial = leaf.initial
+    shape, dtype = leaf.type.shape, leaf.type.dtype
     if initial.kind == "constant":
         return np.full(shape, initial.value, dtype)
     generator = np.random.Generator(np.random.Philox(key=[seed, path_key(name)]))
@@ -75,6 +69,7 @@ def _draw(
         bound = math.sqrt(3) * deviation
         drawn = generator.uniform(-bound, bound, shape)
     else:
-        drawn = generator.standard_normal(shape) * deviation
-    result: np.ndarray[Any, Any] = drawn.astype(dtype)
+        drawn = generator.standard_normal(shape, dtype)
+        drawn *= deviation
+    result: np.ndarray[Any, Any] = drawn.astype(dtype, copy=False)
     return result

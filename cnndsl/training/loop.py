@@ -24,6 +24,7 @@ from cnndsl.frontend.elaborate import Network
 from cnndsl.graph import analysis
 from cnndsl.graph.leaves import STATE
 from cnndsl.runtime.kernel import Backend
+from cnndsl.runtime.program import Program
 from cnndsl.training import checkpoint
 from cnndsl.training.display import Display, Reading, Silent
 from cnndsl.training.evaluate import Score, evaluate
@@ -143,17 +144,27 @@ class Trainer:
             self.display.close()
         return self._finish()
 
-    def _start(self, resume: bool) -> None:
-        graph, recipe = self.network.graph, self.recipe
+    def first_step(self) -> Program:
+        """The program of a step, ready to run on fresh weights and the first batch."""
+        self._initialise()
+        self._write(*next(self.loader.epoch(0)))
+        return self.program
+
+    def _initialise(self) -> None:
+        recipe = self.recipe
         states = {
             name: np.zeros(slot.type.concrete(), slot.type.dtype)
             for name, slot in self.program.states.items()
         }
-        states |= initial_states(graph, recipe.initialisation, recipe.seed)
+        states |= initial_states(self.network.graph, recipe.initialisation, recipe.seed)
         for name in self.program.states:
             self.program.write(name, states[name])
         if "seed" in self.program.states:
             self.program.write("seed", recipe.seed)
+
+    def _start(self, resume: bool) -> None:
+        graph = self.network.graph
+        self._initialise()
         last = self.out / "checkpoints" / LAST
         if last.exists() and not resume:
             raise error(
@@ -208,13 +219,17 @@ class Trainer:
         speed = trained / max(1e-9, time.monotonic() - began)
         self._end_epoch(speed, elapsed_before, began)
 
-    def _step(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
+    def _write(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
         progress, program = self.progress, self.program
         program.write("image", images)
         program.write("labels", self._targets(labels))
         program.write("learning_rate", self._rate(progress.batch + 1))
         if "step" in program.states:
             program.write("step", progress.step + 1)
+
+    def _step(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
+        progress, program = self.progress, self.program
+        self._write(images, labels)
         program.run(lambda: math.isfinite(program.read("loss")))
         loss = float(program.read("loss"))
         if not math.isfinite(loss):

@@ -19,6 +19,7 @@ from cnndsl.diagnostics import error
 from cnndsl.frontend.elaborate import Network
 from cnndsl.graph.op import Mismatch
 from cnndsl.runtime.kernel import Backend
+from cnndsl.runtime.program import Program
 from cnndsl.training import checkpoint
 from cnndsl.training.checkpoint import Checkpoint
 from cnndsl.training.display import Display, Silent
@@ -165,6 +166,17 @@ def train(
         origin=str(weights),
     )
     return trainer.run(resume), trainer
+
+
+def step_of(fitted: Fitted, backend: Backend, workers: int = 1) -> Program:
+    """The program of a training step, ready to run on fresh weights and the first batch."""
+    out, display = Path(), Silent()
+    trainer = Trainer(
+        *(fitted.network, fitted.recipe, fitted.dataset, fitted.preprocessing),
+        *(backend, out, display),
+        workers=workers,
+    )
+    return trainer.first_step()
 
 
 def find_weights(path: Path) -> Path:

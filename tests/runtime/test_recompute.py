@@ -37,7 +37,7 @@ def densenet() -> Graph:
 
 
 def plain_bytes(graph: Graph) -> int:
-    return planned_bytes(training_graph(graph, Objective(), ()), ENGINE, BATCH)
+    return planned_bytes(training_graph(graph, Objective(), ()), ENGINE, BATCH)[0]
 
 
 def three_steps(program: Program, graph: Graph, classes: int = 10) -> dict[str, np.ndarray]:
@@ -106,7 +106,7 @@ def test_what_the_backward_pass_does_not_read_is_not_made_again() -> None:
 
 def test_no_more_is_recomputed_than_is_needed() -> None:
     graph = training_graph(densenet(), Objective(), FOR_TRAINING, ENGINE.fusions)
-    needed = planned_bytes(graph, ENGINE, BATCH)
+    needed = planned_bytes(graph, ENGINE, BATCH)[0]
     counts = []
     for share in (1.0, 0.9, 0.7):
         changed = graph.copy()

@@ -81,6 +81,12 @@ class Engine:
     def unavailable(self) -> str | None:
         return None
 
+    def __init__(self) -> None:
+        self._threads = 1
+
+    def use_threads(self, count: int) -> None:
+        self._threads = count
+
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         return kernel_of(op, inputs, outputs)
 
@@ -92,8 +98,9 @@ class Engine:
         return type.total_bytes
 
     def running(self) -> AbstractContextManager[object]:
-        """BLAS on one thread: its threads spin, and on a busy machine wait for each other."""
-        limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
+        """BLAS on one thread unless more are asked for: its threads spin, and on a busy machine
+        wait for each other."""
+        limit: AbstractContextManager[object] = _blas().limit(limits=self._threads, user_api="blas")
         return limit
 
     def allocate(self, nbytes: int) -> Array:

@@ -69,12 +69,28 @@ class Engine(numpy.Engine):
             return str(reason)
         return None
 
+    def use_threads(self, count: int) -> None:
+        """Kernels of another number of threads are other ones."""
+        library.set_threads(count)
+        _choice.cache_clear()
+        _kernel.cache_clear()
+
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         return _kernel(op, inputs, outputs)
 
     def layouts(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Layouts:
-        choice = _choice(op, inputs, tuple(replace(type, layout=None) for type in outputs))
-        return choice.inputs, choice.outputs
+        """What the operation wants, and then wants of what is as it wanted."""
+        plain = tuple(replace(type, layout=None) for type in outputs)
+        choice = _choice(op, inputs, plain)
+        for _ in range(3):
+            wanted = zip(inputs, choice.inputs, strict=True)
+            inputs = tuple(replace(type, layout=layout) for type, layout in wanted)
+            choice = _choice(op, inputs, plain)
+            if choice.inputs == tuple(type.layout for type in inputs):
+                return choice.inputs, choice.outputs
+        raise ValueError(
+            f"`{op.name}` of {', '.join(map(str, inputs))} does not know what it wants"
+        )
 
     def nbytes(self, type: Type) -> int:
         return type.layout.nbytes if isinstance(type.layout, Layout) else type.total_bytes
