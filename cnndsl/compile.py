@@ -27,7 +27,7 @@ from cnndsl.runtime.kernel import Backend
 from cnndsl.runtime.layouts import assign_layouts
 from cnndsl.runtime.lower import lower, planned_bytes
 from cnndsl.runtime.program import Program, Slot
-from cnndsl.runtime.recompute import recompute
+from cnndsl.runtime.recompute import recompute, recompute_cheaply
 
 register({"C0203": "a memory budget that training cannot keep"})
 
@@ -68,8 +68,7 @@ def program_of(
     """
     states = {name: slot.type.layout for name, slot in (shared or {}).items()}
     assign_layouts(graph, backend, batch, states)
-    if memory is not None:
-        keep_to(graph, backend, batch, memory)
+    _make_smaller(graph, backend, batch, memory)
     return lower(graph, backend, batch, shared)
 
 
@@ -115,10 +114,17 @@ def planned_memory(
     planned = {}
     for use, each in graphs.items():
         assign_layouts(each, backend, batch)
-        if use == "training" and objective.memory is not None:
-            keep_to(each, backend, batch, objective.memory)
+        _make_smaller(each, backend, batch, objective.memory if use == "training" else None)
         planned[use] = sum(planned_bytes(each, backend, batch))
     return planned
+
+
+def _make_smaller(graph: Graph, backend: Backend, batch: int, memory: int | None) -> None:
+    """Recompute as far as the budget needs; without one, what the engine holds cheap."""
+    if memory is not None:
+        keep_to(graph, backend, batch, memory)
+    elif graph.updates:
+        recompute_cheaply(graph, backend, batch, backend.spared)
 
 
 def keep_to(graph: Graph, backend: Backend, batch: int, memory: int) -> None:

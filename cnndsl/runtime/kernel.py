@@ -48,12 +48,14 @@ class Backend(Protocol):
     """An engine: its name, whether it is to be had, its arrays and its kernels.
 
     `fusions` are the rewrites that it asks for: those that make several of its kernels one.
-    `strides` says whether its kernels take arrays whose rows are parts of longer ones.
+    `strides` says whether its kernels take arrays whose rows are parts of longer ones; `spared` how
+    much of a training step's time may be given for memory where the user sets no budget.
     """
 
     name: str
     fusions: tuple[Rewrite, ...]
     strides: bool
+    spared: float
 
     def unavailable(self) -> str | None:
         """Why this engine cannot run here, in words; None if it can."""
@@ -71,9 +73,12 @@ class Backend(Protocol):
             MissingKernel: this engine cannot execute the operation.
         """
 
-    def layouts(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Layouts:
+    def layouts(
+        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], learning: bool
+    ) -> Layouts:
         """The layouts in which an operation takes its inputs and gives its outputs.
 
+        `learning` says whether it stands in a step of training.
         The types are of a known batch; those of the inputs say in which layouts they are at hand.
         """
 

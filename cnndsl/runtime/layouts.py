@@ -48,7 +48,7 @@ def assign_layouts(
         operands = graph.operands(node)
         types = tuple(v.type.at(batch) for v in operands)
         results = tuple(t.at(batch) for t in graph.types(node))
-        wanted, given = backend.layouts(op, types, results)
+        wanted, given = backend.layouts(op, types, results, bool(graph.updates))
         for slot, (value, layout) in enumerate(zip(operands, wanted, strict=True)):
             graph.rewire(node, slot, as_wanted(value, layout))
         _lay_out(graph, node, given)

@@ -36,6 +36,37 @@ def recompute(graph: Graph, backend: Backend, batch: int, budget: int) -> int:
     return _arena(graph, backend, batch)
 
 
+#: Floating-point operations that a processor does in the time that a byte takes.
+BALANCE = 10
+
+
+def recompute_cheaply(graph: Graph, backend: Backend, batch: int, share: float) -> None:
+    """Recompute the largest results that cost at most this share of a step's time, by estimate.
+
+    The time of an operation is that of its bytes or of its operations, whichever is longer.
+    """
+    found, left = _candidates(graph, backend, batch), 0.0
+    if not found or not share:
+        return
+
+    def cost(node: Node) -> float:
+        values = (*graph.operands(node), *graph.results(node))
+        moved = sum(backend.nbytes(v.type.at(batch)) for v in values)
+        operations = graph.op(node).flops(
+            graph.types(node), *(v.type for v in graph.operands(node))
+        )
+        return max(moved, operations * batch / BALANCE)
+
+    left = share * sum(cost(node) for node in graph.nodes() if graph.operands(node))
+    chosen = []
+    for node in found:
+        left -= cost(node)
+        if left < 0:
+            break
+        chosen.append(node)
+    _again(graph, chosen)
+
+
 def _arena(graph: Graph, backend: Backend, batch: int) -> int:
     return planned_bytes(graph, backend, batch)[0]
 

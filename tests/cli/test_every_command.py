@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from cnndsl.backends import get_backend
 from cnndsl.cli import COMMANDS, status
 from cnndsl.data import load
 from cnndsl.resources import resource
@@ -60,7 +61,7 @@ def test_a_run_leaves_its_folder(capsys) -> None:
         "seed",
         "backend",
     } <= set(result)
-    assert result["backend"] == "numpy"
+    assert result["backend"] == get_backend().name
     assert len((trained / "metrics.jsonl").read_text().splitlines()) == 3
     assert {p.name for p in (trained / "checkpoints").iterdir()} == {
         "last.safetensors",

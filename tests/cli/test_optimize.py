@@ -22,7 +22,7 @@ def zoo(name: str) -> str:
 
 def told(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict:
     capsys.readouterr()
-    assert status(["optimize", *words, "--format", "json"]) == 0
+    assert status(["optimize", *words, "--backend", "numpy", "--format", "json"]) == 0
     found: dict = json.loads(capsys.readouterr().out)
     return found
 
@@ -51,6 +51,7 @@ def test_rewrites_can_be_chosen_and_left_out(capsys) -> None:
 
 def test_the_report_names_places_and_costs(capsys) -> None:
     words = ["optimize", zoo("mobilenet.cnn:mobilenet_v2"), "--input", "64x64x3"]
+    words += ["--backend", "numpy"]
     assert status(words) == 0
     report = capsys.readouterr().out
     assert "fold_batchnorm fired 52×" in report

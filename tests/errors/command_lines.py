@@ -31,7 +31,7 @@ LINES: dict[str, list[Line]] = {
         Line("export net.cnn -o net.cnn/net.onnx", 1),
     ],
     "C0103_ops": [Line("ops convolution", 2)],
-    "C0203_memory": [Line("run net.cnn --train digits --out m --memory 1KB", 1)],
+    "C0203_memory": [Line("run net.cnn --train digits --out m --memory 1KB --backend numpy", 1)],
     "C0201_engine": [Line("run net.cnn --backend tpu", 2)],
     "C0302_export": [Line("export wide.cnn -o wide.onnx", 1)],
     "D0401_data_sets": [

@@ -77,6 +77,7 @@ class Engine:
     name = "numpy"
     fusions: tuple[Rewrite, ...] = EPILOGUES
     strides = True
+    spared = 0.0
 
     def unavailable(self) -> str | None:
         return None
@@ -90,7 +91,9 @@ class Engine:
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         return kernel_of(op, inputs, outputs)
 
-    def layouts(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Layouts:
+    def layouts(
+        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], learning: bool
+    ) -> Layouts:
         """The canonical layout, always."""
         return (None,) * len(inputs), (None,) * len(outputs)
 

@@ -19,6 +19,7 @@ from cnndsl.backends.onednn import (
     norm,
     optimizer,
     pool,
+    preferred,
     response,
     shape,
 )
@@ -39,20 +40,24 @@ CHOOSERS: Choosers = {
 
 
 @cache
-def _choice(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
+def _choice(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], learning: bool) -> Choice:
     double = any(type.dtype == "float64" for type in (*inputs, *outputs))
     chooser = reference if double else CHOOSERS.get(type(op), reference)
-    choice = chooser(op, inputs, outputs)
+    with preferred.learning(learning):
+        choice = chooser(op, inputs, outputs)
     return reference(op, inputs, outputs) if is_slow(choice.implementation) else choice
 
 
 @cache
 def _kernel(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
-    wanted = _choice(op, inputs, tuple(replace(type, layout=None) for type in outputs))
+    plain = tuple(replace(type, layout=None) for type in outputs)
     given = tuple(type.layout for type in inputs), tuple(type.layout for type in outputs)
-    if given != (wanted.inputs, wanted.outputs):
-        raise ValueError(f"`{op.name}` was to be in the layouts {wanted.inputs}, {wanted.outputs}")
-    return wanted.make(inputs, outputs)
+    for learning in (True, False):
+        choice = _choice(op, inputs, plain, learning)
+        if given == (choice.inputs, choice.outputs):
+            with preferred.learning(learning):
+                return choice.make(inputs, outputs)
+    raise ValueError(f"`{op.name}` was not to be in the layouts {given}")
 
 
 class Engine(numpy.Engine):
@@ -61,6 +66,7 @@ class Engine(numpy.Engine):
     name = "onednn"
     fusions = (bias_with_weights, relu_in_batchnorm, *EPILOGUES)
     strides = False
+    spared = 0.03
 
     def unavailable(self) -> str | None:
         try:
@@ -78,14 +84,16 @@ class Engine(numpy.Engine):
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         return _kernel(op, inputs, outputs)
 
-    def layouts(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Layouts:
+    def layouts(
+        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], learning: bool
+    ) -> Layouts:
         """What the operation wants, and then wants of what is as it wanted."""
         plain = tuple(replace(type, layout=None) for type in outputs)
-        choice = _choice(op, inputs, plain)
+        choice = _choice(op, inputs, plain, learning)
         for _ in range(3):
             wanted = zip(inputs, choice.inputs, strict=True)
             inputs = tuple(replace(type, layout=layout) for type, layout in wanted)
-            choice = _choice(op, inputs, plain)
+            choice = _choice(op, inputs, plain, learning)
             if choice.inputs == tuple(type.layout for type in inputs):
                 return choice.inputs, choice.outputs
         raise ValueError(

@@ -15,7 +15,7 @@ from cnndsl.backends.onednn.api import (
     integers,
 )
 from cnndsl.backends.onednn.memory import Layout, any_layout, descriptor, grouped, layout_of, sizes
-from cnndsl.backends.onednn.preferred import wish
+from cnndsl.backends.onednn.preferred import as_it_is, wish
 from cnndsl.backends.onednn.primitive import (
     Binary,
     Choice,
@@ -34,9 +34,6 @@ from cnndsl.backends.onednn.primitive import (
 from cnndsl.graph.types import Type
 from cnndsl.ops.conv import Conv, ConvInputGradient, ConvWeightGradient
 from cnndsl.runtime.kernel import Array, Kernel
-
-#: A map of fewer channels stays as it is: it has no whole block.
-FEW_CHANNELS = 8
 
 
 def convolution(
@@ -179,7 +176,7 @@ def forward(
 def _ways(value: Type) -> list[Handle]:
     """How a map may be taken: as it is, and in any layout."""
     here, free = descriptor(value), any_layout(sizes(value))
-    return [here, free] if value.layout or value.channels < FEW_CHANNELS else [free, here]
+    return [here, free] if as_it_is(value) else [free, here]
 
 
 def _geometry(op: Conv, x: Type) -> tuple[Any, ...]:

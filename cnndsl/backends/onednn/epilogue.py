@@ -9,6 +9,7 @@ from cnndsl.backends.onednn import activation, conv, dense, merge, norm
 from cnndsl.backends.onednn.primitive import Choice, Chooser, Choosers, Composed
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
+from cnndsl.ops.activation import Relu
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.dense import FullyConnected
 from cnndsl.ops.epilogue import Epilogue
@@ -31,7 +32,8 @@ def epilogue(op: Epilogue, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) 
         return conv.convolution(first, inputs, outputs, op.adds, then)
     if not op.adds and isinstance(first, FullyConnected):
         return dense.fully_connected(first, inputs, outputs, then)
-    if not op.adds and isinstance(first, BatchNorm | BatchNormAgain):
+    relu = isinstance(op.activation, Relu)
+    if not op.adds and relu and isinstance(first, BatchNorm | BatchNormAgain):
         return norm.batch_norm(first, inputs, outputs, then)
     return _two_primitives(op, inputs, outputs)
 

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 from cnndsl.backends.onednn.api import Algorithm, Handle, Propagation, Query, engine, integers
-from cnndsl.backends.onednn.memory import Layout, any_layout, by_blocks, layout_of, sizes
+from cnndsl.backends.onednn.memory import Layout, any_layout, by_blocks, canonical, layout_of, sizes
 from cnndsl.backends.onednn.primitive import Description, attributes
 from cnndsl.graph.types import Batch, Type
 
+#: A map of fewer channels stays as it is: it has no whole block.
+FEW_CHANNELS = 8
+
+
+_learning: ContextVar[bool] = ContextVar("learning", default=True)
+
+
+@contextmanager
+def learning(whether: bool) -> Iterator[None]:
+    """What is chosen within is for a step of training, or for inference."""
+    token = _learning.set(whether)
+    try:
+        yield
+    finally:
+        _learning.reset(token)
+
+
+def block() -> int | None:
+    """How many channels are to stand side by side; None for the canonical layout.
+
+    With registers of 16 numbers (AVX-512) always 16. With shorter ones 8 in training: the forward
+    convolutions are faster in the canonical layout, and the gradients of weights slower by more.
+    """
+    size = _library_block()
+    return size if size == 16 or _learning.get() else None
+
 
 @cache
-def block() -> int:
-    """How many channels stand side by side: a register's worth, 8 or 16."""
+def _library_block() -> int:
+    """A register's worth of channels, 8 or 16: as the library blocks them if it is free to."""
     x = Type((Batch(1), 8, 8, 64))
     free = any_layout((1, 64, 8, 8))
     geometry = [integers(pair) for pair in ((1, 1), (0, 0), (1, 1), (1, 1))]
@@ -23,18 +51,19 @@ def block() -> int:
         "convolution_forward", *way, free, filters, None, free, *geometry, attributes()
     )
     layout = layout_of(description.layout(Query.RESULT), x)
-    inner = layout.axes[1][-1][0] if layout is not None and len(layout.axes[1]) > 1 else 0
-    return inner if inner in (8, 16) else 8
+    return 16 if layout is not None and layout.axes[1][-1][0] == 16 else 8
 
 
 def preferred(type: Type) -> Layout | None:
     """Channels in blocks, where a map is made of whole ones; else the canonical layout."""
-    return by_blocks(type, block())
+    size = block()
+    return by_blocks(type, size) if size else None
 
 
 def blocked(type: Type) -> bool:
-    """Whether a map is made of whole blocks of channels."""
-    return type.is_map and type.channels % block() == 0
+    """Whether a map is best kept in blocks and made of whole ones."""
+    size = block()
+    return size is not None and type.is_map and type.channels % size == 0
 
 
 def common(types: Sequence[Type]) -> Layout | None:
@@ -45,4 +74,11 @@ def common(types: Sequence[Type]) -> Layout | None:
 def wish(type: Type) -> Handle:
     """The descriptor to ask a primitive for: the preferred layout, or whichever it likes."""
     layout = preferred(type)
-    return layout.descriptor if layout is not None else any_layout(sizes(type))
+    if layout is not None:
+        return layout.descriptor
+    return any_layout(sizes(type)) if block() else canonical(type)
+
+
+def as_it_is(value: Type) -> bool:
+    """Whether a map is to stay in the layout that it has."""
+    return block() is None or value.layout is not None or value.channels < FEW_CHANNELS

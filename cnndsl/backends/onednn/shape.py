@@ -50,8 +50,9 @@ def reorder(op: Reorder, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) ->
 
 def _in_blocks(channels: range, type: Type) -> bool:
     """Whether some channels are whole blocks of a map in blocks."""
-    whole = channels.start % block() == 0 and channels.stop % block() == 0
-    return whole and blocked(type)
+    size = block()
+    ends = (channels.start, channels.stop)
+    return size is not None and blocked(type) and all(end % size == 0 for end in ends)
 
 
 def cut(op: Slice, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
