@@ -21,8 +21,8 @@ OTHER_PRECISION = ("torch:bf16",)
 HEAD = """# Benchmarks on the CPU
 
 Measured by `python benchmarks/cpu.py`, which writes this page from `benchmarks/results/cpu.json`.
-Every side is a process of its own. Ours and one mode of a peer take turns, each at least half a
-second of steps, and the median step of a turn counts; shown are medians over the turns. A ratio is
+Every side is a process of its own. Ours and one mode of a peer take turns of one or several steps,
+and the median step of a turn counts; shown are medians over the turns. A ratio is
 the peer's median ÷ ours, from the turns that both took beside each other: above 1 we are faster. It
 is that of the peer's fastest mode in float32; its 95 % interval is a bootstrap over the rounds.
 

@@ -18,6 +18,7 @@ from cnndsl.graph.graph import Graph
 from cnndsl.graph.types import Size
 from cnndsl.resources import resource
 from cnndsl.runtime.kernel import Backend
+from cnndsl.runtime.program import Program
 from cnndsl.training import checkpoint
 from cnndsl.training.initialise import initial_states
 from cnndsl.training.progress import Result
@@ -131,6 +132,10 @@ class Model:
         write_onnx(self.network, Path(path), saved, str(found), batch=batch, seed=seed)
 
 
+#: Programs of other batches that a compiled model keeps.
+MOST_PROGRAMS = 8
+
+
 class Compiled:
     """A program for inference: call it on images `(n, height, width, channels)`, any n.
 
@@ -140,6 +145,21 @@ class Compiled:
 
     def __init__(self, graph: Graph, backend: Backend, batch: int) -> None:
         self.program = compile_inference(graph, backend, batch)
+        self._graph = graph
+        self._others: dict[int, Program] = {}
+
+    def _program(self, images: int) -> Program:
+        """The program of so many images, on the same weights; lowered once, the last few kept."""
+        if images == self.program.batch:
+            return self.program
+        program = self._others.pop(images, None)
+        if program is None:
+            backend, states = self.program.backend, self.program.states
+            program = compile_inference(self._graph, backend, images, states)
+        self._others[images] = program
+        if len(self._others) > MOST_PROGRAMS:
+            self._others.pop(next(iter(self._others)))
+        return program
 
     @property
     def weights(self) -> Arrays:
@@ -149,9 +169,11 @@ class Compiled:
     @weights.setter
     def weights(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         checkpoint.restore(self.program, arrays, "the given weights")
+        for program in self._others.values():
+            program.refresh()
 
     def __call__(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """The logits `(n, classes)` of images, a batch at a time; the last one is padded.
+        """The logits `(n, classes)` of images, a batch at a time; the last may be a smaller one.
 
         Raises:
             ValueError: the images have another shape than the model's input.
@@ -163,12 +185,11 @@ class Compiled:
             raise ValueError(f"images of shape (n, {wanted}) are wanted, these are {images.shape}")
         parts = []
         for start in range(0, len(images), batch):
-            part = np.zeros((batch, *features), slot.type.dtype)
-            chunk = images[start : start + batch]
-            part[: len(chunk)] = chunk
-            self.program.write("image", part)
-            self.program.run()
-            parts.append(self.program.read("logits")[: len(chunk)])
+            part = images[start : start + batch]
+            program = self._program(len(part))
+            program.write("image", part)
+            program.run()
+            parts.append(program.read("logits"))
         shape = self.program.outputs["logits"].type.concrete()[1:]
         return np.concatenate(parts) if parts else np.zeros((0, *shape), slot.type.dtype)
 

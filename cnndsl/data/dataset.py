@@ -30,6 +30,16 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Count, height, width and channels."""
+        return self.images.shape
+
+    def pixels(self, indices: np.ndarray) -> np.ndarray:
+        """The images at `indices`, copied."""
+        found: np.ndarray = self.images[indices]
+        return found
+
     def take(self, indices: np.ndarray) -> Split:
         """The images and labels at `indices`, copied."""
         return Split(self.images[indices], self.labels[indices])
@@ -57,12 +67,12 @@ class Dataset:
     @property
     def channels(self) -> int:
         """1 for grey, 3 for red, green and blue."""
-        return int(self.train.images.shape[3])
+        return int(self.train.shape[3])
 
     @property
     def extent(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return (int(self.train.images.shape[1]), int(self.train.images.shape[2]))
+        return (int(self.train.shape[1]), int(self.train.shape[2]))
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ class _Prepared:
     def take(self, places: np.ndarray) -> np.ndarray:
         """Float32 images, those of `indices[places]`; the caller may write to them."""
         if not self._small:
-            return self._preprocessing.prepare(self._split.images[self._indices[places]])
+            return self._preprocessing.prepare(self._split.pixels(self._indices[places]))
         with self._lock:
             if self._kept is None:
                 self._kept = self._all()
@@ -149,7 +149,7 @@ class _Prepared:
         everything = np.empty(shape, dtype=np.float32)
         for first in range(0, len(self._indices), 512):
             part = self._indices[first : first + 512]
-            everything[first : first + 512] = settings.prepare(self._split.images[part])
+            everything[first : first + 512] = settings.prepare(self._split.pixels(part))
         return everything
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from cnndsl.diagnostics import error
 TRAIN_EACH, TEST_EACH = 200, 50
 #: Bytes of all images together; a class has one image in each split even if that takes more.
 MEMORY = 200 * 2**20
+#: Mean and deviation are those of the training images of so many classes.
+STATISTICS_CLASSES = 10
 #: Pixels drawn at a time: bounds the memory for floating-point numbers.
 CHUNK = 2**20
 
@@ -77,7 +80,7 @@ def load_synthetic(request: Request) -> Dataset:
     """Shapes, textures and tints, drawn as wanted: any size from 8x8, any number of classes.
 
     10 classes of 3x32x32 by default; 200 training and 50 test images a class, fewer where all would
-    take more than 200 MB. The same seed gives the same images.
+    take more than 200 MB. The same seed gives the same images. They are drawn as they are needed.
     """
     classes = 10 if request.classes is None else request.classes
     channels = 3 if request.channels is None else request.channels
@@ -88,10 +91,11 @@ def load_synthetic(request: Request) -> Dataset:
     test_each = max(each * TEST_EACH // (TRAIN_EACH + TEST_EACH), 1)
     motifs = [motif(label, channels) for label in range(classes)]
     train, test = (
-        _draw_split(motifs, count, extent, channels, request.seed, part)
+        Drawn(motifs, count, extent, channels, request.seed, part)
         for part, count in enumerate((each - test_each, test_each))
     )
-    mean, std = channel_statistics(train.images)
+    few = np.flatnonzero(train.labels < STATISTICS_CLASSES)
+    mean, std = channel_statistics(train.pixels(few))
     return Dataset("synthetic", train, test, tuple(map(str, motifs)), mean, std)
 
 
@@ -108,20 +112,68 @@ def _check(classes: int, extent: tuple[int, int], channels: int) -> None:
         )
 
 
-def _draw_split(
-    motifs: list[Motif], each: int, extent: tuple[int, int], channels: int, seed: int, part: int
-) -> Split:
-    """`each` images of every motif; the labels run 0, 1, 2, … over and over."""
-    count = len(motifs)
-    images = np.empty((each * count, *extent, channels), dtype=np.uint8)
-    at_once = max(CHUNK // (extent[0] * extent[1]), 1)
-    for label, subject in enumerate(motifs):
-        randomness = generator(PICTURES, seed, part, label)
+class Drawn(Split):
+    """A split whose images are drawn when they are first asked for, all of a class at once."""
+
+    def __init__(
+        self,
+        motifs: list[Motif],
+        each: int,
+        extent: tuple[int, int],
+        channels: int,
+        seed: int,
+        part: int,
+    ) -> None:
+        """`each` images of every motif; the labels run 0, 1, 2, … over and over."""
+        count = len(motifs)
+        values = {
+            "labels": np.tile(np.arange(count), each),
+            "_motifs": motifs,
+            "_key": (seed, part),
+            "_pixels": np.empty((each * count, *extent, channels), dtype=np.uint8),
+            "_missing": set(range(count)),
+            "_lock": threading.Lock(),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    _motifs: list[Motif]
+    _key: tuple[int, int]
+    _pixels: np.ndarray
+    _missing: set[int]
+    _lock: threading.Lock
+
+    @property
+    def images(self) -> np.ndarray:
+        self._need(self.labels)
+        return self._pixels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._pixels.shape
+
+    def pixels(self, indices: np.ndarray) -> np.ndarray:
+        self._need(self.labels[indices])
+        found: np.ndarray = self._pixels[indices]
+        return found
+
+    def _need(self, labels: np.ndarray) -> None:
+        with self._lock:
+            for label in sorted(self._missing.intersection(labels.tolist())):
+                self._draw_class(label)
+                self._missing.discard(label)
+
+    def _draw_class(self, label: int) -> None:
+        total, height, width, channels = self.shape
+        count = len(self._motifs)
+        each = total // count
+        at_once = max(CHUNK // (height * width), 1)
+        randomness = generator(PICTURES, *self._key, label)
         for first in range(0, each, at_once):
             number = min(at_once, each - first)
             rows = slice(label + first * count, label + (first + number - 1) * count + 1, count)
-            images[rows] = _draw(subject, number, extent, channels, randomness)
-    return Split(images, np.tile(np.arange(count), each))
+            drawn = _draw(self._motifs[label], number, (height, width), channels, randomness)
+            self._pixels[rows] = drawn
 
 
 def _draw(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from cnndsl.graph.graph import Graph
 from cnndsl.graph.op import Op
 from cnndsl.graph.rewrite import Rewrite
 from cnndsl.graph.types import Type
@@ -73,12 +74,14 @@ class Backend(Protocol):
             MissingKernel: this engine cannot execute the operation.
         """
 
+    def manner(self, graph: Graph) -> Hashable:
+        """What matters of a whole graph when layouts are chosen."""
+
     def layouts(
-        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], learning: bool
+        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], manner: Hashable
     ) -> Layouts:
         """The layouts in which an operation takes its inputs and gives its outputs.
 
-        `learning` says whether it stands in a step of training.
         The types are of a known batch; those of the inputs say in which layouts they are at hand.
         """
 

@@ -20,6 +20,7 @@ def assign_layouts(
     Data enters and leaves in the canonical layout.
     """
     states = states or {}
+    manner = backend.manner(graph)
     free: set[Node] = set()
     for node in graph.of(*STATE):
         name, op = graph.name(node), graph.op(node)
@@ -48,7 +49,7 @@ def assign_layouts(
         operands = graph.operands(node)
         types = tuple(v.type.at(batch) for v in operands)
         results = tuple(t.at(batch) for t in graph.types(node))
-        wanted, given = backend.layouts(op, types, results, bool(graph.updates))
+        wanted, given = backend.layouts(op, types, results, manner)
         for slot, (value, layout) in enumerate(zip(operands, wanted, strict=True)):
             graph.rewire(node, slot, as_wanted(value, layout))
         _lay_out(graph, node, given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
@@ -25,6 +26,7 @@ from cnndsl.backends.numpy import (
     pool,
     shape,
 )
+from cnndsl.graph.graph import Graph
 from cnndsl.graph.op import Op
 from cnndsl.graph.rewrite import Rewrite
 from cnndsl.graph.types import Type
@@ -91,8 +93,11 @@ class Engine:
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         return kernel_of(op, inputs, outputs)
 
+    def manner(self, graph: Graph) -> Hashable:
+        return None
+
     def layouts(
-        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], learning: bool
+        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], manner: Hashable
     ) -> Layouts:
         """The canonical layout, always."""
         return (None,) * len(inputs), (None,) * len(outputs)

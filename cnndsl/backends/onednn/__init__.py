@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ from cnndsl.backends import numpy
 from cnndsl.backends.onednn import (
     activation,
     conv,
+    copying,
     dense,
     epilogue,
     library,
@@ -27,6 +29,7 @@ from cnndsl.backends.onednn.api import Handle
 from cnndsl.backends.onednn.memory import Layout, canonical
 from cnndsl.backends.onednn.primitive import Choice, Choosers, is_slow
 from cnndsl.backends.onednn.reference import reference
+from cnndsl.graph.graph import Graph
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import ITEM_BYTES, Type
 from cnndsl.passes.epilogues import EPILOGUES, bias_with_weights, relu_in_batchnorm
@@ -40,10 +43,10 @@ CHOOSERS: Choosers = {
 
 
 @cache
-def _choice(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], learning: bool) -> Choice:
+def _choice(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], blocks: bool) -> Choice:
     double = any(type.dtype == "float64" for type in (*inputs, *outputs))
     chooser = reference if double else CHOOSERS.get(type(op), reference)
-    with preferred.learning(learning):
+    with preferred.short_blocks(blocks):
         choice = chooser(op, inputs, outputs)
     return reference(op, inputs, outputs) if is_slow(choice.implementation) else choice
 
@@ -52,10 +55,10 @@ def _choice(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], learnin
 def _kernel(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
     plain = tuple(replace(type, layout=None) for type in outputs)
     given = tuple(type.layout for type in inputs), tuple(type.layout for type in outputs)
-    for learning in (True, False):
-        choice = _choice(op, inputs, plain, learning)
+    for blocks in (True, False):
+        choice = _choice(op, inputs, plain, blocks)
         if given == (choice.inputs, choice.outputs):
-            with preferred.learning(learning):
+            with preferred.short_blocks(blocks):
                 return choice.make(inputs, outputs)
     raise ValueError(f"`{op.name}` was not to be in the layouts {given}")
 
@@ -84,16 +87,20 @@ class Engine(numpy.Engine):
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         return _kernel(op, inputs, outputs)
 
+    def manner(self, graph: Graph) -> Hashable:
+        """Whether maps are in blocks even of short registers."""
+        return preferred.in_blocks(graph)
+
     def layouts(
-        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], learning: bool
+        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], manner: Hashable
     ) -> Layouts:
         """What the operation wants, and then wants of what is as it wanted."""
         plain = tuple(replace(type, layout=None) for type in outputs)
-        choice = _choice(op, inputs, plain, learning)
+        choice = _choice(op, inputs, plain, bool(manner))
         for _ in range(3):
             wanted = zip(inputs, choice.inputs, strict=True)
             inputs = tuple(replace(type, layout=layout) for type, layout in wanted)
-            choice = _choice(op, inputs, plain, learning)
+            choice = _choice(op, inputs, plain, bool(manner))
             if choice.inputs == tuple(type.layout for type in inputs):
                 return choice.inputs, choice.outputs
         raise ValueError(
@@ -117,13 +124,13 @@ class Engine(numpy.Engine):
         if source.shape != type.concrete():
             wanted = type.concrete()
             raise ValueError(f"an array of shape {wanted} is wanted, this is {source.shape}")
-        shape.copy_array(source, _canonical(type), target, type.layout.descriptor)
+        copying.copy_array(source, _canonical(type), target, type.layout.descriptor)
 
     def download(self, source: Array, type: Type) -> Any:
         if not isinstance(type.layout, Layout):
             return super().download(source, type)
         target = np.empty(type.concrete(), type.dtype)
-        shape.copy_array(source, type.layout.descriptor, target, _canonical(type))
+        copying.copy_array(source, type.layout.descriptor, target, _canonical(type))
         return target
 
 

@@ -14,10 +14,10 @@ from cnndsl.backends.onednn.api import (
     engine,
     integers,
 )
+from cnndsl.backends.onednn.copying import copy
 from cnndsl.backends.onednn.memory import Layout, any_layout, descriptor, grouped, layout_of, sizes
 from cnndsl.backends.onednn.preferred import as_it_is, wish
 from cnndsl.backends.onednn.primitive import (
-    Binary,
     Choice,
     Choosers,
     Composed,
@@ -43,7 +43,7 @@ def convolution(
     adds: bool = False,
     then: Elementwise | None = None,
 ) -> Choice:
-    """`then(conv(x, w, b) + addend)`; the sum is in the memory of the addend where that dies."""
+    """`then(conv(x, w, b) + addend)`; the sum is in the memory of the addend, or of a copy."""
     x, weight, *rest = inputs
     bias = rest[0] if len(rest) > adds else None
     y = outputs[0]
@@ -66,20 +66,27 @@ def convolution(
         place = len(values)
         if not adds:
             return kernel(description, *values, (Argument.RESULT, result))
-        plain = kernel(description, *values, (None, result), (Argument.RESULT, result))
-        chain: list[PostOperation] = [Binary(Algorithm.BINARY_ADD, outputs[0]), *behind]
-        apart = forward(op, inputs[0], weight, bias, result, chain)
-        role = Argument.of_post_operation(0)
-        added = kernel(apart, *values, (role, result), (Argument.RESULT, result))
+        summed = kernel(description, *values, (None, result), (Argument.RESULT, result))
+        copied = copy(result, result)
 
         def bind(*arrays: Array) -> Callable[[], None]:
-            same = arrays[place].ctypes.data == arrays[place + 1].ctypes.data
-            return (plain if same else added).bind(*arrays)
+            addend, y, *scratch = arrays[place:]
+            call = summed.bind(*arrays)
+            if addend.ctypes.data == y.ctypes.data:
+                return call
+            roles = (Argument.SOURCE, result, addend), (Argument.RESULT, result, y)
+            first = copied.on(roles, *scratch)
+
+            def run() -> None:
+                first()
+                call()
+
+            return run
 
         return Composed(
             may_alias=((0, place),),
-            workspace=max(plain.workspace, added.workspace),
-            implementation=plain.implementation,
+            workspace=max(summed.workspace, copied.scratch_bytes),
+            implementation=summed.implementation,
             binder=bind,
         )
 

@@ -10,33 +10,46 @@ from functools import cache
 from cnndsl.backends.onednn.api import Algorithm, Handle, Propagation, Query, engine, integers
 from cnndsl.backends.onednn.memory import Layout, any_layout, by_blocks, canonical, layout_of, sizes
 from cnndsl.backends.onednn.primitive import Description, attributes
+from cnndsl.graph.graph import Graph
 from cnndsl.graph.types import Batch, Type
+from cnndsl.ops.conv import ConvWeightGradient
 
 #: A map of fewer channels stays as it is: it has no whole block.
 FEW_CHANNELS = 8
+#: From so many on, the gradient of a convolution's weight is slow in the canonical layout.
+MANY_CHANNELS = 128
 
 
-_learning: ContextVar[bool] = ContextVar("learning", default=True)
+_short_blocks: ContextVar[bool] = ContextVar("short_blocks", default=True)
 
 
 @contextmanager
-def learning(whether: bool) -> Iterator[None]:
-    """What is chosen within is for a step of training, or for inference."""
-    token = _learning.set(whether)
+def short_blocks(wanted: bool) -> Iterator[None]:
+    """What is chosen within takes blocks of 8 where there are none of 16; or not."""
+    token = _short_blocks.set(wanted)
     try:
         yield
     finally:
-        _learning.reset(token)
+        _short_blocks.reset(token)
+
+
+def in_blocks(graph: Graph) -> bool:
+    """Whether blocks of 8 serve a network: if it learns and has convolutions of many channels.
+
+    Forward convolutions are faster in the canonical layout, the gradients of weights of many
+    channels slower by more.
+    """
+    inputs = (graph.operands(node)[0] for node in graph.of(ConvWeightGradient))
+    return any(x.type.channels >= MANY_CHANNELS for x in inputs)
 
 
 def block() -> int | None:
     """How many channels are to stand side by side; None for the canonical layout.
 
-    With registers of 16 numbers (AVX-512) always 16. With shorter ones 8 in training: the forward
-    convolutions are faster in the canonical layout, and the gradients of weights slower by more.
+    With registers of 16 numbers (AVX-512) 16, with shorter ones 8 if they are wanted.
     """
     size = _library_block()
-    return size if size == 16 or _learning.get() else None
+    return size if size == 16 or _short_blocks.get() else None
 
 
 @cache

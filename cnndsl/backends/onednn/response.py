@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cnndsl.backends.onednn.api import Algorithm, Argument, Propagation, Query, engine
+from cnndsl.backends.onednn.api import Algorithm, Argument, Handle, Propagation, Query, engine
 from cnndsl.backends.onednn.conv import forward as convolution
+from cnndsl.backends.onednn.copying import copy_array
 from cnndsl.backends.onednn.memory import canonical, descriptor, nbytes_of
 from cnndsl.backends.onednn.preferred import preferred
 from cnndsl.backends.onednn.primitive import (
@@ -26,7 +27,6 @@ from cnndsl.backends.onednn.primitive import (
     is_slow,
     kernel,
 )
-from cnndsl.backends.onednn.shape import copy_array
 from cnndsl.graph.types import Size, Type
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.norm import LocalResponseNorm, LocalResponseNormGradient
@@ -115,16 +115,20 @@ class Neighbours:
         offsets = np.subtract.outer(-np.arange(channels), -np.arange(channels))
         near = (-(op.size // 2) <= offsets) & (offsets <= (op.size - 1) // 2)
         band = np.ascontiguousarray(near.T if reverse else near, x.dtype)
+        self._band = band
         self._conv = Conv(channels, Size(1, 1), bias=False)
         self._weight = Type((channels, channels, 1, 1), x.dtype)
         plain = self._described(())
-        there = plain.layout(Query.WEIGHTS)
-        assert there is not None
-        self._filters = np.zeros(nbytes_of(there), np.uint8)
-        copy_array(band, canonical(self._weight), self._filters, there)
-        self._weights = there
         self.scratch_bytes = plain.scratch_bytes
         self.implementation = plain.implementation
+
+    def _filters(self, description: Description) -> tuple[Handle, Array]:
+        """The band as a primitive wants its weights."""
+        there = description.layout(Query.WEIGHTS)
+        assert there is not None
+        filters = np.zeros(nbytes_of(there), np.uint8)
+        copy_array(self._band, canonical(self._weight), filters, there)
+        return there, filters
 
     def power(self, exponent: float) -> list[PostOperation]:
         """What makes `(k + a · Σ) ^ exponent` of the sums."""
@@ -153,7 +157,7 @@ class Neighbours:
         ]
         memories = [
             (Argument.SOURCE, here, source),
-            (Argument.WEIGHTS, self._weights, self._filters),
+            (Argument.WEIGHTS, *self._filters(description)),
             (Argument.RESULT, here, result),
         ]
         return description.on([*memories, *others], scratch)

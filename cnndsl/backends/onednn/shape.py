@@ -4,36 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
-from cnndsl.backends.onednn.api import Argument, Handle, engine
+from cnndsl.backends.onednn.api import Argument, Handle
+from cnndsl.backends.onednn.copying import copy
 from cnndsl.backends.onednn.memory import Layout, descriptor, part_of, sizes
 from cnndsl.backends.onednn.preferred import block, blocked, preferred
 from cnndsl.backends.onednn.primitive import (
     Choice,
     Choosers,
     Composed,
-    Description,
-    attributes,
     kernel,
 )
 from cnndsl.graph.leaves import Reorder
 from cnndsl.graph.types import Type
 from cnndsl.ops.shape import Slice, SliceGradient
 from cnndsl.runtime.kernel import Array, Kernel
-
-
-def copy(source: Handle, target: Handle) -> Description:
-    """The primitive that copies a memory of one descriptor to one of another."""
-    return Description("reorder", source, engine(), target, engine(), attributes())
-
-
-def copy_array(source: Array, here: Handle, target: Array, there: Handle) -> None:
-    """Copy the memory of one descriptor to that of another, at once."""
-    description = copy(here, there)
-    scratch = np.empty(description.scratch_bytes, np.uint8)
-    memories = (Argument.SOURCE, here, source), (Argument.RESULT, there, target)
-    description.on(memories, scratch)()
 
 
 def reorder(op: Reorder, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
