@@ -31,8 +31,8 @@ whose masks are each side's own). A training step is the forward pass, the loss 
 included), the backward pass and the update by SGD with momentum 0.9, in PyTorch the fused one.
 PyTorch's networks are made of its ordinary layers; its modes are eager execution, `channels_last`,
 `torch.compile`, both, and autocast to bf16 (`channels_last`); for inference a traced network that
-is frozen and optimised (`channels_last`), and Inductor with frozen weights. Compiling and three
-steps of warming up do not count. What ours counts includes copying the images in.
+is frozen and optimised (`channels_last`), and Inductor with frozen weights. Compiling and
+warming up do not count; a table shows the modes that were measured. What ours counts includes copying the images in.
 """
 TRAINING = """## Training steps
 
