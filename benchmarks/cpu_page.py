@@ -32,7 +32,8 @@ included), the backward pass and the update by SGD with momentum 0.9, in PyTorch
 PyTorch's networks are made of its ordinary layers; its modes are eager execution, `channels_last`,
 `torch.compile`, both, and autocast to bf16 (`channels_last`); for inference a traced network that
 is frozen and optimised (`channels_last`), and Inductor with frozen weights. Compiling and
-warming up do not count; a table shows the modes that were measured. What ours counts includes copying the images in.
+warming up do not count; a table shows the modes that were measured. What ours counts includes
+copying the images in.
 """
 TRAINING = """## Training steps
 
