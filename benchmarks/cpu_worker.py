@@ -161,7 +161,7 @@ def _training(
     network: Any, graph: Graph, image: Any, labels: Any, mode: str, compiled: bool
 ) -> Callable[[], Any]:
     import torch
-    from torch_models import loss_of, sgd
+    from torch_training import loss_of, sgd
 
     optimizer = sgd(network.train(), graph, RATE, MOMENTUM)
 

@@ -384,24 +384,3 @@ def translate(graph: Graph, states: Mapping[str, np.ndarray], heads: bool = Fals
     network.source, network.leaves = source, writer.parameters
     network.shares = (1.0, *(head.weight for head in side))
     return network
-
-
-def loss_of(results: Any, labels: torch.Tensor, shares: tuple[float, ...]) -> torch.Tensor:
-    """The cross-entropy of the logits, and that of each side head by its share."""
-    several = results if isinstance(results, tuple) else (results,)
-    losses = [F.cross_entropy(logits.flatten(1), labels) for logits in several]
-    return sum(share * loss for share, loss in zip(shares[1:], losses[1:], strict=True)) + losses[0]
-
-
-def sgd(network: Any, graph: Graph, rate: float, momentum: float, decay: float = 0.0) -> Any:
-    """SGD as our recipes mean it: weight decay spares biases and norms."""
-    decays = {graph.name(n): graph.op(n).decays for n in graph.of(Parameter)}
-    groups = [
-        {
-            "params": [p for name, p in network.leaves.items() if decays[name] is which],
-            "weight_decay": decay if which else 0.0,
-        }
-        for which in (True, False)
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.SGD(groups, lr=rate, momentum=momentum, fused=True)

@@ -105,8 +105,7 @@ def markdown() -> str:
 
 def rewrites() -> dict[str, str]:
     """The pages of `docs/rewrites/` by file name: one a rewrite, its equation first, and a list."""
-    from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
-    from cnndsl.passes.epilogues import EPILOGUES
+    from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING, FUSIONS
 
     uses: dict[str, list[Rewrite]] = {
         "For training and inference": [r for r in FOR_INFERENCE if r in FOR_TRAINING],
@@ -114,7 +113,7 @@ def rewrites() -> dict[str, str]:
             r for r in FOR_INFERENCE if r not in FOR_TRAINING
         ],
         "For training": [r for r in FOR_TRAINING if r not in FOR_INFERENCE],
-        "For engines that ask for it": list(EPILOGUES),
+        "For engines that ask for it": list(FUSIONS),
     }
     pages = {}
     lines = ["# Rewrites", "", *_ABOUT.strip().splitlines()]

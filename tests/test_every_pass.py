@@ -21,19 +21,21 @@ from rewriting import (
 )
 
 from cnndsl.cli.optimize import costs, whole
+from cnndsl.compile import Objective, training_graph
 from cnndsl.graph import analysis
 from cnndsl.graph.graph import Graph
-from cnndsl.graph.rewrite import Rewrite, optimise
+from cnndsl.graph.rewrite import Event, Rewrite, optimise
 from cnndsl.ops.conv import Conv
-from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
+from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING, FUSIONS, GRADIENTS
 from cnndsl.passes.inference import for_inference
 from cnndsl.passes.training import for_training, freeze
 from cnndsl.runtime.lower import lower
 
-ALL = (*FOR_INFERENCE, *ENGINE.fusions)
-EXAMPLES = [(r, e) for r in ALL for e in r.fires_on]
-IN_TRAINING = [(r, e) for r in (*FOR_TRAINING, *ENGINE.fusions) for e in r.fires_on]
-EXCEPTIONS = [(r, e) for r in ALL for e in r.leaves_alone]
+ALL = (*FOR_INFERENCE, *FUSIONS)
+FORWARD = [rewrite for rewrite in ALL if rewrite not in GRADIENTS]
+EXAMPLES = [(r, e) for r in FORWARD for e in r.fires_on]
+IN_TRAINING = [(r, e) for r in (*FOR_TRAINING, *FUSIONS) for e in r.fires_on]
+EXCEPTIONS = [(r, e) for r in FORWARD for e in r.leaves_alone]
 
 
 def work(graph: Graph) -> tuple[int, int]:
@@ -69,22 +71,32 @@ def test_a_rewrite_leaves_alone_what_it_says(rewrite: Rewrite, example: str) -> 
 @pytest.mark.parametrize(("rewrite", "example"), IN_TRAINING, ids=lambda x: getattr(x, "name", x))
 def test_a_rewrite_for_training_changes_no_gradient(rewrite: Rewrite, example: str) -> None:
     graph = model(f"{example} -> fc 3")
-    fusion = rewrite in ENGINE.fusions
+    fusion = rewrite in FUSIONS
     first = gradients(graph, ())
     second = gradients(graph, () if fusion else (rewrite,), (rewrite,) if fusion else ())
     assert_same(first, second)
 
 
+@pytest.mark.parametrize("rewrite", GRADIENTS, ids=lambda rewrite: rewrite.name)
+def test_a_rewrite_of_gradients_fires_where_it_says_and_nowhere_else(rewrite: Rewrite) -> None:
+    for examples, fires in ((rewrite.fires_on, True), (rewrite.leaves_alone, False)):
+        for example in examples:
+            events: list[Event] = []
+            graph = model(f"{example} -> fc 3, bias=false")
+            training_graph(graph, Objective(), (), (rewrite,), events)
+            assert bool(events) == fires, example
+
+
 @pytest.mark.parametrize("reference", ZOO)
 def test_the_zoo_computes_the_same_in_inference(reference: str) -> None:
     graph = shrunken(reference)
-    assert close(inference(graph, ()), inference(graph, FOR_INFERENCE, ENGINE.fusions))
+    assert close(inference(graph, ()), inference(graph, FOR_INFERENCE, FUSIONS))
 
 
 @pytest.mark.parametrize("reference", ZOO)
 def test_the_zoo_has_the_same_gradients(reference: str) -> None:
     graph = shrunken(reference)
-    assert_same(gradients(graph, ()), gradients(graph, FOR_TRAINING, ENGINE.fusions))
+    assert_same(gradients(graph, ()), gradients(graph, FOR_TRAINING, FUSIONS))
 
 
 @pytest.mark.parametrize("reference", [name for name in ZOO if name.split(":")[0] not in LARGE])
@@ -92,12 +104,14 @@ def test_each_rewrite_alone_changes_no_number_of_the_zoo(reference: str) -> None
     graph = shrunken(reference)
     logits, slopes = inference(graph, ()), gradients(graph, ())
     for rewrite in ALL:
-        lists = ((), (rewrite,)) if rewrite in ENGINE.fusions else ((rewrite,), ())
+        lists = ((), (rewrite,)) if rewrite in FUSIONS else ((rewrite,), ())
+        if rewrite in GRADIENTS:
+            assert_same(slopes, gradients(graph, *lists))
         changed = graph.copy()
         for_inference(changed)
         if fired(changed, (rewrite,)):
             assert close(logits, inference(graph, *lists)), rewrite.name
-            if rewrite in FOR_TRAINING or rewrite in ENGINE.fusions:
+            if rewrite in FOR_TRAINING or rewrite in FUSIONS:
                 assert_same(slopes, gradients(graph, *lists))
 
 
@@ -171,7 +185,7 @@ def test_slices_of_slices_are_merged_without_more_work() -> None:
         " -> concat { | slice 0..2 -> conv 2, 3x3 | from b -> slice 2..4 -> conv 2, 3x3 }"
         " | from a -> slice 4..8 -> conv 4, 3x3 } -> fc 3"
     )
-    assert_same(gradients(graph, ()), gradients(graph, FOR_TRAINING, ENGINE.fusions))
+    assert_same(gradients(graph, ()), gradients(graph, FOR_TRAINING, FUSIONS))
     changed = graph.copy()
     optimise(changed, FOR_TRAINING)
     assert work(changed)[0] == work(graph)[0]

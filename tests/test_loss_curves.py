@@ -10,7 +10,7 @@ from rewriting import ENGINE, PATHS, shrunken
 from cnndsl.compile import Objective, training_graph
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.rewrite import Event, Rewrite
-from cnndsl.passes import FOR_TRAINING
+from cnndsl.passes import FOR_TRAINING, FUSIONS
 from cnndsl.runtime.lower import lower
 from cnndsl.training.initialise import Initialisation, initial_states
 
@@ -58,10 +58,9 @@ def test_rewrites_leave_loss_curves_as_they_are() -> None:
     events: list[Event] = []
     for name in NETWORKS:
         first, second = (
-            losses(shrunken(name), *lists, events)
-            for lists in (((), ()), (FOR_TRAINING, ENGINE.fusions))
+            losses(shrunken(name), *lists, events) for lists in (((), ()), (FOR_TRAINING, FUSIONS))
         )
         np.testing.assert_allclose(first, second, rtol=1e-9, err_msg=name)
         assert len(set(first)) == STEPS
     fired = {event.rewrite for event in events if event.declined is None}
-    assert fired == {rewrite.name for rewrite in (*FOR_TRAINING, *ENGINE.fusions)}
+    assert fired == {rewrite.name for rewrite in (*FOR_TRAINING, *FUSIONS)}

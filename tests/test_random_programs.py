@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings
 from random_programs import programs
-from rewriting import ENGINE, assert_same, close, gradients, inference, model
+from rewriting import assert_same, close, gradients, inference, model
 
-from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
+from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING, FUSIONS
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 random_networks = settings(
@@ -20,11 +20,11 @@ random_networks = settings(
 @given(programs())
 def test_rewrites_of_inference_change_no_number(text: str) -> None:
     graph = model(text)
-    assert close(inference(graph, ()), inference(graph, FOR_INFERENCE, ENGINE.fusions))
+    assert close(inference(graph, ()), inference(graph, FOR_INFERENCE, FUSIONS))
 
 
 @random_networks
 @given(programs())
 def test_rewrites_of_training_change_no_gradient(text: str) -> None:
     graph = model(text)
-    assert_same(gradients(graph, ()), gradients(graph, FOR_TRAINING, ENGINE.fusions))
+    assert_same(gradients(graph, ()), gradients(graph, FOR_TRAINING, FUSIONS))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from cnndsl.graph.rewrite import Rewrite
+from cnndsl.passes.backward import GRADIENTS
 from cnndsl.passes.branches import merge_branches
 from cnndsl.passes.dense import conv_of_all, flatten_before_fc, flatten_of_vector
+from cnndsl.passes.epilogues import EPILOGUES
 from cnndsl.passes.fold_batchnorm import batchnorm_before_linear, fold_batchnorm, fold_scale
 from cnndsl.passes.linear import conv_of_conv, fc_of_fc
 from cnndsl.passes.padding import fold_padding
@@ -68,3 +70,5 @@ FOR_INFERENCE: tuple[Rewrite, ...] = (
     *_LINEAR,
     *_SIBLINGS,
 )
+#: All that an engine may ask for, in order; applied last.
+FUSIONS: tuple[Rewrite, ...] = (*GRADIENTS, *EPILOGUES)

@@ -10,7 +10,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the `peer` extra: PyTorch")
 
 from rewriting import ZOO, shrunken  # noqa: E402
-from torch_models import loss_of, sgd, translate  # noqa: E402
+from torch_models import translate  # noqa: E402
+from torch_training import loss_of, sgd  # noqa: E402
 
 from cnndsl.backends.numpy import Engine  # noqa: E402
 from cnndsl.compile import (  # noqa: E402

@@ -32,7 +32,7 @@ from cnndsl.backends.onednn.reference import reference
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import ITEM_BYTES, Type
-from cnndsl.passes.epilogues import EPILOGUES, bias_with_weights, relu_in_batchnorm
+from cnndsl.passes import FUSIONS
 from cnndsl.runtime.kernel import Array, Kernel, Layouts
 
 FAMILIES = (activation, conv, dense, epilogue, merge, norm, optimizer, pool, response, shape)
@@ -67,7 +67,7 @@ class Engine(numpy.Engine):
     """Arrays are NumPy's: in the canonical layout as they are, in another one flat."""
 
     name = "onednn"
-    fusions = (bias_with_weights, relu_in_batchnorm, *EPILOGUES)
+    fusions = FUSIONS
     strides = False
     spared = 0.03
 
