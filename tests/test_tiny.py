@@ -54,6 +54,12 @@ def test_a_compiled_model_is_callable_on_arrays(tmp_path: Path) -> None:
     weights["fc1.bias"] = weights["fc1.bias"] + 1
     compiled.weights = weights
     np.testing.assert_allclose(compiled(images), logits + 1, rtol=1e-5)
+    two = compiled(images[:2])
+    np.testing.assert_allclose(two, logits[:2] + 1, rtol=1e-5)
+    many = compiled(np.concatenate([images, images[:2]]))
+    np.testing.assert_allclose(many, np.concatenate([logits, logits[:2]]) + 1, rtol=1e-5)
+    compiled.weights = {**weights, "fc1.bias": weights["fc1.bias"] + 1}
+    np.testing.assert_allclose(compiled(images[:2]), two + 1, rtol=1e-5)
 
 
 def test_a_mistake_is_reported_where_it_stands(tmp_path: Path, capsys) -> None:

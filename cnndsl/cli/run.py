@@ -90,6 +90,8 @@ def command(model: str, more_images: tuple[str, ...], **options: Any) -> int:
         raise click.UsageError("--train, --eval and --predict exclude each other")
     mode = "train_data" if options["train_data"] else "eval_data" if options["eval_data"] else None
     _refuse_idle("images" if images else mode)
+    if options["profile"] and mode:
+        _refuse_with_profile()
     if options["resume"] and not (options["train_data"] and options["out"]):
         raise click.UsageError("--resume goes with --train and --out")
     backend = _backend(options["backend"], options["threads"])
@@ -118,6 +120,15 @@ _BELONG = {
     "batch": ("train_data", "eval_data", None),
     "seed": ("train_data", "eval_data", None),
 }
+
+
+def _refuse_with_profile() -> None:
+    """Refuse what a training step that is only timed would not heed."""
+    context = click.get_current_context()
+    for option in ("epochs", "out", "resume", "weights", "checkpoint_seconds"):
+        if context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE:
+            name = option.replace("_", "-")
+            raise click.UsageError(f"--profile trains nothing: --{name} would do nothing")
 
 
 def _refuse_idle(mode: str | None) -> None:
@@ -205,7 +216,7 @@ def _train(
     if options["profile"]:
         from cnndsl.training.session import step_of
 
-        return _profile(step_of(fitted, backend))
+        return _profile(step_of(fitted, backend, options["workers"]))
     label = f"{fitted.network.name}-{fitted.dataset.name}"
     out = options["out"] or _fresh_folder(label)
     with _stoppable() as stop:
@@ -357,6 +368,6 @@ def _forward(
 def _profile(program: Program) -> int:
     from cnndsl.runtime.profile import profile, table
 
-    for line in table(profile(program)):
+    for line in table(profile(program), program.backend.threads()):
         click.echo(line)
     return 0

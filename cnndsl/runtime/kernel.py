@@ -64,6 +64,9 @@ class Backend(Protocol):
     def use_threads(self, count: int) -> None:
         """Let programs that are made and run from now on work on so many threads."""
 
+    def threads(self) -> int:
+        """On how many threads programs work."""
+
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         """The kernel of an operation for types whose batch is known.
 

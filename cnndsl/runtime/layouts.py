@@ -57,11 +57,6 @@ def assign_layouts(
         graph.outputs[name] = as_wanted(value, None)
 
 
-def reorders(graph: Graph) -> int:
-    """How many values are reordered."""
-    return len(graph.of(Reorder))
-
-
 def _lay_out(graph: Graph, node: Node, layouts: tuple[Hashable | None, ...]) -> None:
     types = graph.types(node)
     graph.attributes(node)["types"] = tuple(

@@ -48,13 +48,13 @@ def profile(program: Program, repeats: int = 5) -> list[Timing]:
     return sorted(timings, key=lambda timing: -timing.seconds)
 
 
-def table(timings: list[Timing], most: int = 40) -> list[str]:
+def table(timings: list[Timing], threads: int, most: int = 40) -> list[str]:
     """The longest steps, and the sum of all: milliseconds, share, what is done and how.
 
     The share of the peak is that of a large matrix product on as many threads.
     """
     total = sum(timing.seconds for timing in timings)
-    peak = _peak()
+    peak = _peak(threads)
     head = ("ms", "%", "GFLOP/s", "% peak", "GB/s", "layer", "step", "layout", "implementation")
     rows = [
         (
@@ -92,14 +92,16 @@ def _short(text: str, longest: int = 48) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _peak(size: int = 1536) -> float:
+def _peak(threads: int, size: int = 1536) -> float:
     """Floating-point operations a second of a product of two large matrices in float32."""
     import numpy as np
+    from threadpoolctl import threadpool_limits
 
     matrix = np.ones((size, size), np.float32)
     times = []
-    for _ in range(4):
-        began = time.perf_counter()
-        np.matmul(matrix, matrix)
-        times.append(time.perf_counter() - began)
+    with threadpool_limits(threads, user_api="blas"):
+        for _ in range(4):
+            began = time.perf_counter()
+            np.matmul(matrix, matrix)
+            times.append(time.perf_counter() - began)
     return 2 * size**3 / min(times)

@@ -45,9 +45,9 @@ def recompute_cheaply(graph: Graph, backend: Backend, batch: int, share: float) 
 
     The time of an operation is that of its bytes or of its operations, whichever is longer.
     """
-    found, left = _candidates(graph, backend, batch), 0.0
-    if not found or not share:
+    if not share:
         return
+    found = _candidates(graph, backend, batch)
 
     def cost(node: Node) -> float:
         values = (*graph.operands(node), *graph.results(node))

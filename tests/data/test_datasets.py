@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,3 +201,11 @@ def nearest_centroid(data: Dataset) -> float:
 def test_synthetic_classes_can_be_told_apart_but_not_at_a_glance(channels: int, side: int) -> None:
     accuracy = nearest_centroid(load("synthetic", extent=(side, side), channels=channels))
     assert 0.17 < accuracy < 0.8
+
+
+def test_synthetic_images_are_the_same_however_few_are_asked_for() -> None:
+    options: dict[str, Any] = {"extent": (16, 16), "classes": 30}
+    whole, few = (load("synthetic", **options).train for _ in range(2))
+    places = np.array([17, 3, 47])
+    assert (few.pixels(places) == whole.images[places]).all()
+    assert few.shape == whole.images.shape

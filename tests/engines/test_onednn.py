@@ -17,13 +17,16 @@ from cnndsl.compile import (
     compile_training,
     elaborate_text,
     planned_memory,
+    program_of,
 )
 from cnndsl.diagnostics import CnndslError
 from cnndsl.frontend.elaborate import elaborate
 from cnndsl.frontend.library import load_file
 from cnndsl.graph.graph import Graph
+from cnndsl.graph.leaves import Input
 from cnndsl.graph.op import OPS
-from cnndsl.graph.types import Size
+from cnndsl.graph.types import Size, map_type
+from cnndsl.ops.merge import Add, Multiply
 from cnndsl.ops.optimizer import SGD, Adam, AdamW
 from cnndsl.resources import resource
 from cnndsl.training.initialise import Initialisation, initial_states
@@ -254,4 +257,24 @@ def test_float64_is_left_to_the_reference() -> None:
     found, _ = forward(graph, ENGINE)
     assert found["logits"].dtype == np.float64
     assert_agree(found, forward(graph, REFERENCE)[0], 1e-12)
+
+
+def test_it_is_the_engine_of_choice() -> None:
     assert get_backend().name == "onednn"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_joins_take_any_number_of_values(count: int) -> None:
+    for op in (Add(), Multiply()):
+        graph = Graph()
+        type = map_type(8, 8, 16)
+        values = [graph.add(Input(type), name=f"x{i}")[0] for i in range(count)]
+        graph.inputs = {value.name: value for value in values}
+        graph.outputs["y"] = graph.apply(op, *values)
+        results = []
+        for engine in (ENGINE, REFERENCE):
+            program = program_of(graph.copy(), engine, 2)
+            fill(program)
+            program.run()
+            results.append({"y": program.read("y")})
+        assert_agree(*results, 1e-6)

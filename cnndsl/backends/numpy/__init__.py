@@ -90,6 +90,9 @@ class Engine:
     def use_threads(self, count: int) -> None:
         self._threads = count
 
+    def threads(self) -> int:
+        return self._threads
+
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         return kernel_of(op, inputs, outputs)
 

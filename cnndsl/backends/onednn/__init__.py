@@ -84,6 +84,9 @@ class Engine(numpy.Engine):
         _choice.cache_clear()
         _kernel.cache_clear()
 
+    def threads(self) -> int:
+        return library.threads()
+
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         return _kernel(op, inputs, outputs)
 

@@ -17,7 +17,6 @@ from cnndsl.backends.onednn.library import load
 class Data(IntEnum):
     """dnnl_data_type_t"""
 
-    BF16 = 2
     F32 = 3
     U8 = 6
 
@@ -66,8 +65,6 @@ class Algorithm(IntEnum):
     LRN_ACROSS_CHANNELS = 2815
     BINARY_ADD = 131056
     BINARY_MULTIPLY = 131057
-    REDUCTION_SUM = 196596
-    SOFTMAX = 196608
 
 
 class Normalization(IntFlag):
@@ -94,7 +91,6 @@ class Query(IntEnum):
     SCRATCHPAD = 136
     DIMENSIONS = 256
     SIZES = 257
-    DATA_TYPE = 258
     PADDED_SIZES = 260
     FORMAT_KIND = 262
     BLOCK_COUNT = 263
@@ -175,9 +171,7 @@ PROTOTYPES = {
     "primitive_execute": "ppip",
     "reorder_primitive_desc_create": "pppppp",
     "concat_primitive_desc_create": "pppiipp",
-    "sum_primitive_desc_create": "pppippp",
     "binary_primitive_desc_create": "ppipppp",
-    "reduction_primitive_desc_create": "ppippffp",
     "convolution_forward_primitive_desc_create": "ppiippppppppp",
     "convolution_backward_data_primitive_desc_create": "ppippppppppp",
     "convolution_backward_weights_primitive_desc_create": "ppipppppppppp",
@@ -186,11 +180,9 @@ PROTOTYPES = {
     "inner_product_backward_weights_primitive_desc_create": "pppppppp",
     "eltwise_forward_primitive_desc_create": "ppiippffp",
     "eltwise_backward_primitive_desc_create": "ppipppffpp",
-    "softmax_forward_primitive_desc_create": "ppiippip",
     "pooling_forward_primitive_desc_create": "ppiipppppppp",
     "pooling_backward_primitive_desc_create": "ppippppppppp",
     "lrn_forward_primitive_desc_create": "ppiippqfffp",
-    "lrn_backward_primitive_desc_create": "ppipppqfffpp",
     "batch_normalization_forward_primitive_desc_create": "ppippfIp",
     "batch_normalization_backward_primitive_desc_create": "ppipppfIpp",
 }

@@ -15,7 +15,7 @@ from cnndsl.backends.onednn.api import (
     integers,
 )
 from cnndsl.backends.onednn.copying import copy
-from cnndsl.backends.onednn.memory import Layout, any_layout, descriptor, grouped, layout_of, sizes
+from cnndsl.backends.onednn.memory import any_layout, descriptor, grouped, layout_of, sizes
 from cnndsl.backends.onednn.preferred import as_it_is, wish
 from cnndsl.backends.onednn.primitive import (
     Choice,
@@ -28,6 +28,7 @@ from cnndsl.backends.onednn.primitive import (
     Sum,
     attributes,
     best,
+    in_turn,
     kernel,
     tried,
 )
@@ -75,13 +76,7 @@ def convolution(
             if addend.ctypes.data == y.ctypes.data:
                 return call
             roles = (Argument.SOURCE, result, addend), (Argument.RESULT, result, y)
-            first = copied.on(roles, *scratch)
-
-            def run() -> None:
-                first()
-                call()
-
-            return run
+            return in_turn(copied.on(roles, *scratch), call)
 
         return Composed(
             may_alias=((0, place),),
@@ -143,9 +138,7 @@ def weight_gradient(
         layout_of(description.layout(Query.SOURCE), x),
         layout_of(description.layout(Query.RESULT_GRADIENT), dy),
     )
-    given: tuple[Layout | None, ...] = (
-        layout_of(description.layout(Query.WEIGHTS_GRADIENT), weight),
-    )
+    given = layout_of(description.layout(Query.WEIGHTS_GRADIENT), weight)
 
     def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         roles: list[Role] = [
@@ -157,8 +150,7 @@ def weight_gradient(
             roles.append((Argument.BIAS_GRADIENT, vector))
         return kernel(description, *roles)
 
-    given = (*given, *(None,) * len(bias))
-    return Choice(wanted, given, make, description.implementation)
+    return Choice(wanted, (given, *(None,) * len(bias)), make, description.implementation)
 
 
 def forward(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cnndsl.backends.onednn import activation, conv, dense, merge, norm
-from cnndsl.backends.onednn.primitive import Choice, Chooser, Choosers, Composed
+from cnndsl.backends.onednn.primitive import Choice, Chooser, Choosers, Composed, in_turn
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
 from cnndsl.ops.activation import Relu
@@ -59,16 +59,10 @@ def _two_primitives(op: Epilogue, inputs: tuple[Type, ...], outputs: tuple[Type,
             values, addend = arrays[:own], arrays[own : len(inputs)]
             results = arrays[len(inputs) : len(inputs) + len(outputs)]
             scratch = arrays[-1:]
-            calls = (
+            return in_turn(
                 one.bind(*values, *results, *scratch * bool(one.workspace)),
                 other.bind(results[0], *addend, results[0], *scratch * bool(other.workspace)),
             )
-
-            def run() -> None:
-                for call in calls:
-                    call()
-
-            return run
 
         return Composed(
             may_alias=tuple((out, place) for out, place in one.may_alias if place < own),

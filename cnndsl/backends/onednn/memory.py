@@ -22,7 +22,7 @@ from cnndsl.backends.onednn.api import (
 )
 from cnndsl.graph.types import Type
 
-DATA = {"float32": Data.F32, "uint16": Data.BF16, "uint8": Data.U8}
+DATA = {"float32": Data.F32, "uint8": Data.U8}
 
 #: The parts of an axis, from the outermost: how many, and how far apart.
 Axis = tuple[tuple[int, int], ...]
@@ -123,9 +123,7 @@ def layout_of(handle: Handle | None, type: Type) -> Layout | None:
 
 @cache
 def by_blocks(type: Type, block: int) -> Layout | None:
-    """Channels in blocks of 8 or 16, if the whole map is made of such."""
-    if not type.is_map or type.channels % block:
-        return None
+    """Channels in blocks of 8 or 16; None if the memory is the canonical one all the same."""
     tag = {8: Tag.CHANNELS_BY_8, 16: Tag.CHANNELS_BY_16}[block]
     arguments = (4, integers(sizes(type)), DATA[type.dtype], tag)
     handle = Handle("memory_desc_destroy", "memory_desc_create_with_tag", *arguments)

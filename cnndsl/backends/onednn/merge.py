@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from cnndsl.backends.onednn.api import Algorithm, Argument, engine
-from cnndsl.backends.onednn.memory import Layout, descriptor
+from cnndsl.backends.onednn.memory import descriptor
 from cnndsl.backends.onednn.preferred import blocked, common, preferred
 from cnndsl.backends.onednn.primitive import (
     Choice,
@@ -15,9 +15,11 @@ from cnndsl.backends.onednn.primitive import (
     Description,
     Elementwise,
     attributes,
+    in_turn,
     kernel,
 )
-from cnndsl.graph.leaves import Accumulate
+from cnndsl.backends.onednn.shape import reorder
+from cnndsl.graph.leaves import Accumulate, Reorder
 from cnndsl.graph.types import Type
 from cnndsl.ops.merge import Add, Concat, Multiply
 from cnndsl.runtime.kernel import Array, Kernel
@@ -37,10 +39,12 @@ def multiply(op: Multiply, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) 
 
 
 def _folded(
-    algorithm: Algorithm, inputs: Sequence[Type], then: Elementwise | None = None
+    algorithm: Algorithm, inputs: tuple[Type, ...], then: Elementwise | None = None
 ) -> Choice:
     """`then(x₀ ∘ x₁ ∘ x₂ …)`: the first two, then one after another into the result."""
     layout = common(inputs)
+    if len(inputs) == 1:
+        return reorder(Reorder(layout), inputs, inputs)
 
     def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         here = descriptor(inputs[0])
@@ -53,18 +57,9 @@ def _folded(
             *parts, total = arrays[: len(inputs) + 1]
             scratch = arrays[len(inputs) + 1 :]
             firsts = [parts[0], *[total] * (len(parts) - 2)]
-            calls = [
-                (last if part is parts[-1] else inner).bind(first, part, total, *scratch)
-                for first, part in zip(firsts, parts[1:], strict=True)
-            ]
-            if len(calls) == 1:
-                return calls[0]
-
-            def run() -> None:
-                for call in calls:
-                    call()
-
-            return run
+            kernels = [*[inner] * (len(parts) - 2), last]
+            triples = zip(kernels, firsts, parts[1:], strict=True)
+            return in_turn(*(k.bind(first, part, total, *scratch) for k, first, part in triples))
 
         return Composed(
             may_alias=((0, 0),),
@@ -79,9 +74,8 @@ def _folded(
 def concat(op: Concat, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
     """In blocks of channels where all parts are made of whole ones."""
     types = (*inputs, *outputs)
-    blocks = [preferred(type) for type in types]
     whole = all(blocked(type) for type in types)
-    layouts: list[Layout | None] = blocks if whole else [None] * len(blocks)
+    layouts = [preferred(type) if whole else None for type in types]
 
     def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         parts, y = [descriptor(type) for type in inputs], descriptor(outputs[0])

@@ -70,7 +70,7 @@ def _library_block() -> int:
 def preferred(type: Type) -> Layout | None:
     """Channels in blocks, where a map is made of whole ones; else the canonical layout."""
     size = block()
-    return by_blocks(type, size) if size else None
+    return by_blocks(type, size) if size and blocked(type) else None
 
 
 def blocked(type: Type) -> bool:

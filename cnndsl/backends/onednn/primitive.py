@@ -148,27 +148,14 @@ def no_run(*arrays: Array) -> None:
 
 
 @dataclass(frozen=True)
-class PrimitiveKernel(Kernel):
-    """A kernel that is one primitive.
-
-    `roles` are those of inputs and outputs in order; what has none is not given to it.
-    `descriptors` are those of the same arrays.
-    """
+class Composed(Kernel):
+    """A kernel of one primitive, of several, or of one and a little more: `binder` binds them."""
 
     run: Callable[..., None] = no_run
-    description: Description | None = None
-    roles: tuple[int | None, ...] = ()
-    descriptors: tuple[Handle, ...] = field(default=(), repr=False)
+    binder: Callable[..., Callable[[], None]] = field(default=no_run, repr=False)  # type: ignore[assignment]
 
     def bind(self, *arrays: Array) -> Callable[[], None]:
-        assert self.description is not None
-        scratch = arrays[-1] if self.workspace else None
-        memories = [
-            (role, handle, array)
-            for role, handle, array in zip(self.roles, self.descriptors, arrays, strict=False)
-            if role is not None and array is not None
-        ]
-        return self.description.on(memories, scratch)
+        return self.binder(*arrays)
 
 
 #: What a memory is to a primitive, and its descriptor; no role: it is not given to it.
@@ -177,16 +164,33 @@ Role = tuple[int | None, Handle]
 
 def kernel(
     description: Description, *values: Role, may_alias: tuple[tuple[int, int], ...] = ()
-) -> PrimitiveKernel:
+) -> Composed:
     """The kernel of a primitive, given the role and the descriptor of each input and output."""
-    return PrimitiveKernel(
+
+    def bind(*arrays: Array) -> Callable[[], None]:
+        memories = [
+            (role, handle, array)
+            for (role, handle), array in zip(values, arrays, strict=False)
+            if role is not None and array is not None
+        ]
+        return description.on(memories, arrays[-1] if description.scratch_bytes else None)
+
+    return Composed(
         may_alias=may_alias,
         workspace=description.scratch_bytes,
         implementation=description.implementation,
-        description=description,
-        roles=tuple(role for role, _ in values),
-        descriptors=tuple(handle for _, handle in values),
+        binder=bind,
     )
+
+
+def in_turn(*calls: Callable[[], None]) -> Callable[[], None]:
+    """What executes one call after another."""
+
+    def run() -> None:
+        for call in calls:
+            call()
+
+    return calls[0] if len(calls) == 1 else run
 
 
 def best(candidates: Iterator[Description]) -> Description:
@@ -220,17 +224,6 @@ def is_slow(implementation: str) -> bool:
 def _rank(description: Description) -> int:
     name = description.implementation
     return 2 if is_slow(name) else 1 if "gemm" in name else 0
-
-
-@dataclass(frozen=True)
-class Composed(Kernel):
-    """A kernel of several primitives, or of one and a little more: `binder` binds them."""
-
-    run: Callable[..., None] = no_run
-    binder: Callable[..., Callable[[], None]] = field(default=no_run, repr=False)  # type: ignore[assignment]
-
-    def bind(self, *arrays: Array) -> Callable[[], None]:
-        return self.binder(*arrays)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from cnndsl.backends.onednn.primitive import (
     Elementwise,
     PostOperation,
     attributes,
+    in_turn,
     is_slow,
     kernel,
 )
@@ -53,7 +54,7 @@ def local_response_norm(
 
         def bind(source: Array, y: Array, scratch: Array) -> Call:
             squares, rest = scratch[:scratch_bytes], scratch[scratch_bytes:]
-            return _in_turn(
+            return in_turn(
                 _squares(x, source, squares),
                 sums.on(squares, y, rest, sums.power(-op.beta), (_TIMES, source)),
             )
@@ -84,7 +85,7 @@ def gradient(
             squares, spread = scratch[:nbytes], scratch[nbytes : 2 * nbytes]
             rest = scratch[2 * nbytes :]
             steep, plain = sums.power(-norm.beta - 1), sums.power(-norm.beta)
-            return _in_turn(
+            return in_turn(
                 _squares(x, source, squares),
                 sums.on(squares, dx, rest, steep, (_TIMES, dy), (_TIMES, source)),
                 back.on(dx, spread, rest, [share], (_TIMES, source)),
@@ -184,14 +185,6 @@ def _squares(x: Type, source: Array, result: Array) -> Call:
 
 def _map_bytes(x: Type) -> int:
     return round_up(nbytes_of(descriptor(x)))
-
-
-def _in_turn(*calls: Call) -> Call:
-    def run() -> None:
-        for call in calls:
-            call()
-
-    return run
 
 
 CHOOSERS: Choosers = {LocalResponseNorm: local_response_norm, LocalResponseNormGradient: gradient}

@@ -24,8 +24,9 @@ def reorder(op: Reorder, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) ->
     layouts = (inputs[0].layout,), (op.layout,)
 
     def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
-        seen = [t.layout.extents for t in (*inputs, *outputs) if isinstance(t.layout, Layout)]
-        source, target = (descriptor(t, seen[0]) for t in (inputs[0], outputs[0]))
+        layouts = (t.layout for t in (*inputs, *outputs))
+        extents = next((each.extents for each in layouts if isinstance(each, Layout)), None)
+        source, target = (descriptor(t, extents) for t in (inputs[0], outputs[0]))
         roles = (Argument.SOURCE, source), (Argument.RESULT, target)
         return kernel(copy(source, target), *roles)
 
