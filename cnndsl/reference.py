@@ -135,11 +135,13 @@ Each is proved on numbers in float64 at 1e-9: on its examples, on networks of th
 `examples/`, and with all others on random networks (`pytest tests/test_random_programs.py`; with
 `--profile nightly`, 1,000 of them). Those for training have the same gradients too, and 50 steps of
 training have the same losses. What they save is measured in
-[the table](../../benchmarks/results/rewrites.md): kernels, multiply-adds and bytes never rise.
-Siblings that would wait for one another where the most memory is needed are not merged, so that
-the planned peak does not rise either; but for narrow paths side by side, which need little memory
-when they run one by one (a ResNeXt drawn so by 49 %, a module of Inception by 10 %), and for
-transitions that pool first in training (DenseNet-40 by 1 %).
+[the table](../../benchmarks/results/rewrites.md), on the reference engine: kernels, multiply-adds
+and bytes never rise. Siblings that would wait for one another where the most memory is needed are
+not merged, so that the planned peak does not rise either; but for narrow paths side by side, which
+need little memory when they run one by one (a ResNeXt drawn so by 49 %, a module of Inception by
+10 %), and for transitions that pool first in training (DenseNet-40 by 1 %). On the
+[CPU engine](../cpu.md) slices are copies, and merged siblings add to the peak of a training step
+(GoogLeNet's rises by 12 %).
 
 Not in the list, because it is no equation between graphs: slices are views and parts of a concat
 are computed in the concat's memory (`runtime/placement.py`); parameters that stand side by side are
