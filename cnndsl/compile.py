@@ -18,7 +18,7 @@ from cnndsl.graph.rewrite import Event, Rewrite, optimise
 from cnndsl.graph.types import Size
 from cnndsl.ops.loss import CrossEntropy
 from cnndsl.ops.optimizer import SGD
-from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
+from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING, IN_SLICES
 from cnndsl.passes.inference import for_inference
 from cnndsl.passes.join import join_states
 from cnndsl.passes.training import add_loss, for_training, freeze
@@ -50,8 +50,13 @@ def compile_inference(
     graph: Graph, backend: Backend, batch: int, shared: Mapping[str, Slot] | None = None
 ) -> Program:
     """The program that computes "logits" from "image"; `shared` are states of another program."""
-    graph = inference_graph(graph, FOR_INFERENCE, backend.fusions)
+    graph = inference_graph(graph, rewrites_for(backend, FOR_INFERENCE), backend.fusions)
     return program_of(graph, backend, batch, shared=shared)
+
+
+def rewrites_for(backend: Backend, rewrites: Sequence[Rewrite]) -> Sequence[Rewrite]:
+    """Those that pay on an engine: one that copies slices is not given more of them."""
+    return [r for r in rewrites if backend.strides or r not in IN_SLICES]
 
 
 def program_of(
@@ -93,7 +98,8 @@ def compile_training(graph: Graph, objective: Objective, backend: Backend, batch
     Raises:
         CnndslError: not even by recomputation does a step keep to the objective's memory.
     """
-    graph = training_graph(graph, objective, FOR_TRAINING, backend.fusions)
+    rewrites = rewrites_for(backend, FOR_TRAINING)
+    graph = training_graph(graph, objective, rewrites, backend.fusions)
     return program_of(graph, backend, batch, objective.memory)
 
 
@@ -107,9 +113,10 @@ def planned_memory(
     Raises:
         CnndslError: the objective does not fit.
     """
+    inference, training = (rewrites_for(backend, rs) for rs in (FOR_INFERENCE, FOR_TRAINING))
     graphs = {
-        "inference": inference_graph(graph, FOR_INFERENCE, backend.fusions),
-        "training": training_graph(graph, objective, FOR_TRAINING, backend.fusions),
+        "inference": inference_graph(graph, inference, backend.fusions),
+        "training": training_graph(graph, objective, training, backend.fusions),
     }
     planned = {}
     for use, each in graphs.items():

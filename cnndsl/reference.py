@@ -140,8 +140,7 @@ and bytes never rise. Siblings that would wait for one another where the most me
 not merged, so that the planned peak does not rise either; but for narrow paths side by side, which
 need little memory when they run one by one (a ResNeXt drawn so by 49 %, a module of Inception by
 10 %), and for transitions that pool first in training (DenseNet-40 by 1 %). On the
-[CPU engine](../cpu.md) slices are copies, and merged siblings add to the peak of a training step
-(GoogLeNet's rises by 12 %).
+[CPU engine](../cpu.md) slices are copies: `merge_siblings`, which leaves some, is not run there.
 
 Not in the list, because it is no equation between graphs: slices are views and parts of a concat
 are computed in the concat's memory (`runtime/placement.py`); parameters that stand side by side are

@@ -20,8 +20,9 @@ from rewriting import (
     shrunken,
 )
 
+from cnndsl.backends import get_backend
 from cnndsl.cli.optimize import costs, whole
-from cnndsl.compile import Objective, training_graph
+from cnndsl.compile import Objective, rewrites_for, training_graph
 from cnndsl.graph import analysis
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.rewrite import Event, Rewrite, optimise
@@ -116,25 +117,31 @@ def test_each_rewrite_alone_changes_no_number_of_the_zoo(reference: str) -> None
 
 
 #: Where memory is given for something: many narrow paths run at once as a wide one, a transition's
-#: pooled map is kept for its weight's gradient, and (at this size alone) a kernel's scratch.
+#: pooled map is kept for its weight's gradient, and (at this size alone) a kernel's scratch. Where
+#: bytes are: an engine recomputes of its own accord what is cheap.
 TRADED = {
-    ("resnext:beside50", "inference"): 1.59,
-    ("inception:inception", "inference"): 1.05,
-    ("densenet:cifar_densenet", "training"): 1.02,
-    ("convnext:convnext_t", "inference"): 1.12,
+    ("resnext:beside50", "inference"): {"peak_bytes": 1.59},
+    ("inception:inception", "inference"): {"peak_bytes": 1.05},
+    ("densenet:cifar_densenet", "training"): {"peak_bytes": 1.03},
+    ("resnet:resnet18", "inference"): {"peak_bytes": 1.02},
+    ("convnext:convnext_t", "inference"): {"peak_bytes": 1.12},
+    ("convnext:convnext_t", "training"): {"peak_bytes": 1.01},
+    ("mobilenet:mobilenet_v2", "training"): {"bytes": 1.01},
 }
 
 
 @pytest.mark.parametrize("use", ["inference", "training"])
 @pytest.mark.parametrize("reference", ZOO)
-def test_the_zoo_never_costs_more(reference: str, use: str) -> None:
-    graph = shrunken(reference)
-    rewrites = FOR_INFERENCE if use == "inference" else FOR_TRAINING
-    before = costs(whole(graph, use, (), ()), ENGINE)
-    after = costs(whole(graph, use, rewrites, ENGINE.fusions), ENGINE)
-    for what in ("kernels", "multiply_adds", "bytes", "parameters"):
-        assert after[what] <= before[what], what
-    assert after["peak_bytes"] <= TRADED.get((reference, use), 1) * before["peak_bytes"]
+@pytest.mark.parametrize("engine", sorted({get_backend().name, "numpy"}))
+def test_the_zoo_never_costs_more(engine: str, reference: str, use: str) -> None:
+    backend = get_backend(engine)
+    graph = shrunken(reference, "float32")
+    rewrites = rewrites_for(backend, FOR_INFERENCE if use == "inference" else FOR_TRAINING)
+    before = costs(whole(graph, use, (), ()), backend)
+    after = costs(whole(graph, use, rewrites, backend.fusions), backend)
+    traded = TRADED.get((reference, use), {})
+    for what in before:
+        assert after[what] <= traded.get(what, 1) * before[what], what
 
 
 @pytest.mark.parametrize("reference", ZOO)

@@ -66,7 +66,7 @@ def command(
 
     engine = get_backend(backend)
     network = load_network(model, **options)
-    rewrites, fusions = _chosen(use, passes, without, engine.fusions)
+    rewrites, fusions = _chosen(use, passes, without, engine)
     objective = recipe_of(network).objective if use == "training" else None
     before = costs(whole(network.graph, use, (), (), objective=objective), engine, batch)
     events: list[Event] = []
@@ -103,14 +103,16 @@ def whole(
 
 
 def _chosen(
-    use: str, passes: str | None, without: tuple[str, ...], fusions: Sequence[Rewrite]
+    use: str, passes: str | None, without: tuple[str, ...], engine: Backend
 ) -> tuple[list[Rewrite], list[Rewrite]]:
-    """The rewrites that the options name, and those among the engine's own."""
+    """The rewrites that the options name, by default the engine's, and its own among them."""
+    from cnndsl.compile import rewrites_for
     from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
 
-    lists = (FOR_INFERENCE if use == "inference" else FOR_TRAINING, fusions)
+    lists = (FOR_INFERENCE if use == "inference" else FOR_TRAINING, engine.fusions)
     known = [rewrite.name for rewrites in lists for rewrite in rewrites]
-    wanted = [p.strip() for p in passes.split(",")] if passes is not None else known
+    default = [rewrite.name for rewrites in lists for rewrite in rewrites_for(engine, rewrites)]
+    wanted = [p.strip() for p in passes.split(",")] if passes is not None else default
     for name in (*wanted, *without):
         if name not in known:
             hint = did_you_mean(name, known) or f"there is {', '.join(known)}"

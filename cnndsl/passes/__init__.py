@@ -13,7 +13,7 @@ from cnndsl.passes.padding import fold_padding
 from cnndsl.passes.pool_first import average_before_pointwise, maximum_before_activation
 from cnndsl.passes.pools import pool_of_all, pool_of_pool, stride_of_stride
 from cnndsl.passes.redundant import activation_twice, pool_of_one
-from cnndsl.passes.siblings import merge_groups, merge_siblings, merge_sums
+from cnndsl.passes.siblings import merge_groups, merge_paths, merge_siblings, merge_sums
 from cnndsl.passes.slices import (
     activation_before_slices,
     batchnorm_before_slices,
@@ -48,6 +48,7 @@ _LINEAR: tuple[Rewrite, ...] = (
 )
 _SIBLINGS: tuple[Rewrite, ...] = (
     common_subexpression,
+    merge_paths,
     merge_siblings,
     batchnorm_before_slices,
     activation_before_slices,
@@ -70,5 +71,7 @@ FOR_INFERENCE: tuple[Rewrite, ...] = (
     *_LINEAR,
     *_SIBLINGS,
 )
+#: Whose results are read in slices: a loss on engines that have to copy those.
+IN_SLICES: tuple[Rewrite, ...] = (merge_siblings,)
 #: All that an engine may ask for, in order; applied last.
 FUSIONS: tuple[Rewrite, ...] = (*GRADIENTS, *EPILOGUES)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from cnndsl.graph.graph import Graph, Node, Value, apply
 from cnndsl.graph.lifetimes import Lifetimes, Wait
+from cnndsl.graph.op import Op
 from cnndsl.graph.rewrite import Declined, Found, only_reader, sweep
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.merge import Add
@@ -53,29 +54,34 @@ def merge_siblings(graph: Graph) -> Iterator[Found]:
 
     For convolutions of one value with equal kernel, stride and padding, in training too. An
     inception module's three 1x1 convolutions become one, and x is read once. Without those whose
-    results would wait for the others' readers where the most memory is needed.
+    results would wait for the others' readers where the most memory is needed, and on engines
+    alone that read slices where they are.
     """
-    siblings: dict[tuple[object, ...], list[Node]] = {}
-    for node in graph.of(Conv):
-        conv, x = graph.op(node), graph.operands(node)[0]
-        if isinstance(conv, Conv) and conv.groups == 1:
-            siblings.setdefault((x, *_windows(graph, node)), []).append(node)
-    for members in siblings.values():
-        old = [Value(graph, node) for node in members]
-        if len(old) == 1:
-            continue
-        alike, old = old, _that_need_not_wait(graph, old)
-        for value in alike:
-            if value not in old:
-                yield value, Declined("its result would wait where the most memory is needed")
-        if not old:
-            continue
-        conv, x = old[0].op, graph.operands(old[0].node)[0]
-        assert isinstance(conv, Conv)
-        weights = (joined(column, 0) for column in weights_of(old))
-        wide = replace(conv, filters=sum(v.type.channels for v in old))
-        split(apply(wide, x, *weights, like=old[0]), old)
-        yield old[0], None
+    for members in _siblings(graph):
+        yield from _merged(graph, members)
+
+
+@sweep(
+    fires_on=(
+        "input 6x6x3 -> add { | conv 4, 3x3, /2, bias=false | conv 4, 3x3, /2, bias=false }",
+        "input 24x24x3 -> maxpool 4x4, /4"
+        " -> add { | conv 4, 1x1 -> relu -> conv 4, 3x3 | conv 4, 1x1 -> relu -> conv 4, 3x3 }",
+    ),
+    leaves_alone=(
+        "input 6x6x3 -> concat { | conv 4, 1x1 | conv 4, 1x1 -> relu }",
+        "input 6x6x3 -> concat { | conv 4, 1x1 | conv 3, 1x1 | conv 4, 1x1 }",
+    ),
+)
+def merge_paths(graph: Graph) -> Iterator[Found]:
+    """conv(x, v), conv(x, w) = the slices of conv(x, v ∥ w), v beside w, where paths begin.
+
+    For convolutions of one value that are alike in all but their weights and are read alike, such
+    as those with which a ResNeXt block's paths begin: what follows merges too, and on most engines
+    no slice is left. In training too.
+    """
+    for members in _siblings(graph):
+        if len({(value.type, _readers(value)) for value in members}) == 1:
+            yield from _merged(graph, members)
 
 
 @sweep(
@@ -149,6 +155,36 @@ def merge_sums(graph: Graph) -> Iterator[Found]:
             result = apply(Add(), result, *others, like=Value(graph, total))
         graph.replace(Value(graph, total), result)
         yield old[0], None
+
+
+def _siblings(graph: Graph) -> Iterator[list[Value]]:
+    """The convolutions that look at one value in one way, where there are several."""
+    siblings: dict[tuple[object, ...], list[Value]] = {}
+    for node in graph.of(Conv):
+        conv, x = graph.op(node), graph.operands(node)[0]
+        if isinstance(conv, Conv) and conv.groups == 1:
+            siblings.setdefault((x, *_windows(graph, node)), []).append(Value(graph, node))
+    yield from (members for members in siblings.values() if len(members) > 1)
+
+
+def _readers(value: Value) -> tuple[Op, ...]:
+    return tuple(value.graph.op(node) for node, _ in value.graph.users(value))
+
+
+def _merged(graph: Graph, alike: list[Value]) -> Iterator[Found]:
+    """Merge those siblings that no memory forbids; say which they are and which not."""
+    old = _that_need_not_wait(graph, alike)
+    for value in alike:
+        if value not in old:
+            yield value, Declined("its result would wait where the most memory is needed")
+    if not old:
+        return
+    conv, x = old[0].op, graph.operands(old[0].node)[0]
+    assert isinstance(conv, Conv)
+    weights = (joined(column, 0) for column in weights_of(old))
+    wide = replace(conv, filters=sum(v.type.channels for v in old))
+    split(apply(wide, x, *weights, like=old[0]), old)
+    yield old[0], None
 
 
 def _that_need_not_wait(graph: Graph, members: list[Value]) -> list[Value]:
