@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from cnndsl.graph.graph import Graph
-from cnndsl.graph.op import Op
+from cnndsl.graph.op import Op, View
 from cnndsl.graph.rewrite import Rewrite
 from cnndsl.graph.types import Type
 
@@ -91,6 +91,10 @@ class Backend(Protocol):
     def nbytes(self, type: Type) -> int:
         """The bytes of a value of a type, in its layout."""
 
+    def part(self, whole: Type, part: Type, index: View) -> View | None:
+        """Where the array of a value holds the part of it at an index; None if kernels cannot read
+        and write it there."""
+
     def running(self) -> AbstractContextManager[object]:
         """What a program runs within: a stream, a number of threads."""
 
@@ -105,6 +109,11 @@ class Backend(Protocol):
 
     def download(self, source: Array, type: Type) -> Any:
         """A copy of a view of a type as an array of the host, in the canonical layout."""
+
+
+def in_one_piece(index: View) -> bool:
+    """Whether what an index takes of an array is in one piece: all of every axis but the first."""
+    return all(not isinstance(s, slice) or s == slice(None) for s in index[1:])
 
 
 class MissingKernel(Exception):

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from cnndsl.graph.graph import Graph, Node, Value
 from cnndsl.graph.leaves import STATE, Input
-from cnndsl.graph.op import Index
+from cnndsl.graph.op import View
 from cnndsl.graph.types import Type
 from cnndsl.ops.merge import Concat
 from cnndsl.ops.shape import Identity, Slice
-from cnndsl.runtime.kernel import STRIDED, Array, Backend, Kernel
+from cnndsl.runtime.kernel import STRIDED, Array, Backend, Kernel, in_one_piece
 from cnndsl.runtime.memory import Lifetime, Plan, plan, round_up
 from cnndsl.runtime.placement import Placement
 from cnndsl.runtime.program import Program, Slot, Step
@@ -43,7 +43,7 @@ class _Call:
     kernel: Kernel
     operands: tuple[Value, ...]
     results: tuple[Value, ...]
-    index: Index | None = None
+    index: View | None = None
 
 
 @dataclass(frozen=True)
@@ -181,10 +181,10 @@ def _drafted(graph: Graph, backend: Backend, batch: int) -> _Draft:
     """
     order = schedule(graph)
     fixed = constant_nodes(graph)
-    best = _draft(graph, backend, batch, order, Placement(graph, order, fixed, backend.strides))
+    best = _draft(graph, backend, batch, order, Placement(graph, order, fixed, backend, batch))
     for kind, share in ((Concat, 1.0), (Slice, ENOUGH)):
         if graph.of(kind):
-            placement = Placement(graph, order, fixed, backend.strides, copying=kind)
+            placement = Placement(graph, order, fixed, backend, batch, copying=kind)
             other = _draft(graph, backend, batch, order, placement)
             best = other if other.arena_bytes < share * best.arena_bytes else best
     return best
@@ -221,9 +221,14 @@ def _calls(
             places = op.places(*(v.type for v in operands))
             for value, index, there in zip(operands, places, placed, strict=True):
                 if not there:
-                    target = replace(value.type.at(batch), layout=STRIDED)
+                    target = value.type.at(batch)
+                    whole = results[0].type.at(batch)
+                    place = backend.part(whole, target, index)
+                    assert place is not None
+                    if not in_one_piece(place):
+                        target = replace(target, layout=STRIDED)
                     kernel = backend.kernel(Identity(), (type_of(value),), (target,))
-                    yield _Call(node, kernel, (value,), results, index)
+                    yield _Call(node, kernel, (value,), results, place)
             continue
         inputs = tuple(type_of(v) for v in operands)
         kernel = backend.kernel(op, inputs, tuple(type_of(v) for v in results))

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from cnndsl.graph.graph import Graph, Node, Value
 from cnndsl.graph.leaves import STATE, Input
 from cnndsl.graph.op import Op, View
+from cnndsl.runtime.kernel import Backend, in_one_piece
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A value that is a part of another: the elements of `whole` at `index`."""
+    """A value that is a part of another: what its array holds at `index`."""
 
     whole: Value
     index: View
@@ -31,13 +32,16 @@ class Placement:
         graph: Graph,
         order: Sequence[Node],
         fixed: set[Node],
-        strides: bool,
+        backend: Backend,
+        batch: int,
         copying: type[Op] | None = None,
     ) -> None:
-        """Parts that are not in one piece only if kernels take `strides`.
+        """`copying` is an operation that is to copy all the same."""
 
-        `copying` is an operation that is to copy all the same.
-        """
+        def part(whole: Value, part: Value, index: View) -> Part | None:
+            there = backend.part(whole.type.at(batch), part.type.at(batch), index)
+            return None if there is None else Part(whole, there)
+
         self.parts: dict[Value, Part] = {}
         updating = set(graph.updates.values())
         free = [
@@ -49,22 +53,21 @@ class Placement:
         for node in free:
             operands = graph.operands(node)
             index = graph.op(node).view(operands[0].type) if operands else None
-            canonical = {v.type.layout for v in (*operands, *graph.results(node))} == {None}
-            if index is not None and canonical and (strides or _in_one_piece(index)):
-                self.parts[Value(graph, node)] = Part(operands[0], index)
+            value = Value(graph, node)
+            if index is not None and (found := part(operands[0], value, index)) is not None:
+                self.parts[value] = found
         self.views = {value.node for value in self.parts}
         for node in free:
             operands = graph.operands(node)
             places = graph.op(node).places(*(v.type for v in operands))
-            if any(v.type.layout is not None for v in (*operands, *graph.results(node))):
-                continue
+            whole = Value(graph, node)
             for value, index in zip(operands, places, strict=bool(places)):
-                if not strides and not _in_one_piece(index):
-                    continue
                 leaf = isinstance(value.op, (Input, *STATE))
                 taken = value in self.parts or value in updating or operands.count(value) > 1
-                if not leaf and not taken and (value.node in fixed) == (node in fixed):
-                    self.parts[value] = Part(Value(graph, node), index)
+                if leaf or taken or (value.node in fixed) != (node in fixed):
+                    continue
+                if (found := part(whole, value, index)) is not None:
+                    self.parts[value] = found
         self._wholes = {part.whole for part in self.parts.values()}
 
     def root(self, value: Value) -> Value:
@@ -81,7 +84,7 @@ class Placement:
         """Whether a value is not in one piece."""
         while value in self.parts:
             part = self.parts[value]
-            if not _in_one_piece(part.index):
+            if not in_one_piece(part.index):
                 return True
             value = part.whole
         return False
@@ -89,8 +92,3 @@ class Placement:
     def placed(self, node: Node, operands: Sequence[Value]) -> list[bool]:
         """Which operands of a join are in its result already."""
         return [v in self.parts and self.parts[v].whole.node == node for v in operands]
-
-
-def _in_one_piece(index: View) -> bool:
-    """Whether what an index takes of an array is in one piece: all of every axis but the first."""
-    return all(not isinstance(s, slice) or s == slice(None) for s in index[1:])

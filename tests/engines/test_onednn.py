@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -79,10 +80,11 @@ def network(reference: str, size: str) -> Graph:
     return elaborate(module, name, input_size=Size(*map(int, size.split("x")))).graph
 
 
+@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("text", [*EXAMPLES, *MORE])
-def test_every_layer_computes_what_the_reference_does(text: str) -> None:
+def test_every_layer_computes_what_the_reference_does(text: str, batch: int) -> None:
     graph = chain(text)
-    assert_agree(forward(graph, ENGINE)[0], forward(graph, REFERENCE)[0], 1e-5)
+    assert_agree(forward(graph, ENGINE, batch)[0], forward(graph, REFERENCE, batch)[0], 1e-5)
 
 
 @pytest.mark.parametrize("text", [*EXAMPLES, *MORE])
@@ -115,12 +117,13 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("reference", NETWORKS)
-def test_the_zoo_has_the_logits_of_the_reference(reference: str) -> None:
-    graph = network(reference, NETWORKS[reference])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("reference", [*NETWORKS, "resnet:resnet50"])
+def test_the_zoo_has_the_logits_of_the_reference(reference: str, batch: int) -> None:
+    graph = network(reference, NETWORKS.get(reference, "64x64x3"))
     states = initial_states(graph, Initialisation(), 0)
-    expected = forward(graph, REFERENCE, 2, states)[0]
-    assert_agree(forward(graph, ENGINE, 2, states)[0], expected, 1e-5)
+    expected = forward(graph, REFERENCE, batch, states)[0]
+    assert_agree(forward(graph, ENGINE, batch, states)[0], expected, 1e-5)
 
 
 @pytest.mark.parametrize("reference", NETWORKS)
@@ -142,12 +145,26 @@ def reordered(program) -> list[str]:
     return [step.text for step in program.steps if step.text.startswith("reorder")]
 
 
-@pytest.mark.parametrize(
-    "reference", ["resnet:resnet50", "mobilenet:mobilenet_v2", "densenet:densenet121"]
-)
+@pytest.mark.parametrize("reference", ["mobilenet:mobilenet_v2", "densenet:densenet121"])
 def test_only_the_image_is_reordered(reference: str) -> None:
     program = compile_inference(network(reference, "224x224x3"), ENGINE, 2)
     assert len(reordered(program)) <= 1
+
+
+def test_the_rest_is_reordered_before_and_after_wide_convolutions_alone() -> None:
+    program = compile_inference(network("resnet:resnet50", "224x224x3"), ENGINE, 2)
+    texts = [step.text for step in program.steps]
+    wide = [place for place, text in enumerate(texts) if re.match("conv (256|512), 3x3", text)]
+    beside = {place + step for place in wide for step in (-1, 1)}
+    found = [place for place, text in enumerate(texts) if text.startswith("reorder")]
+    assert len(wide) == 9
+    assert len(set(found) - beside) <= 1
+
+
+@pytest.mark.parametrize("reference", ["densenet:densenet121", "googlenet:googlenet"])
+def test_parts_of_one_image_are_computed_where_they_are_joined(reference: str) -> None:
+    program = compile_inference(network(reference, "224x224x3"), ENGINE, 1)
+    assert not [step.text for step in program.steps if "concat" in step.text]
 
 
 def test_a_state_reads_as_it_was_written_whatever_its_layout() -> None:

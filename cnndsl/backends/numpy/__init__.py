@@ -27,7 +27,7 @@ from cnndsl.backends.numpy import (
     shape,
 )
 from cnndsl.graph.graph import Graph
-from cnndsl.graph.op import Op
+from cnndsl.graph.op import Op, View
 from cnndsl.graph.rewrite import Rewrite
 from cnndsl.graph.types import Type
 from cnndsl.passes.epilogues import EPILOGUES
@@ -107,6 +107,9 @@ class Engine:
 
     def nbytes(self, type: Type) -> int:
         return type.total_bytes
+
+    def part(self, whole: Type, part: Type, index: View) -> View | None:
+        return index
 
     def running(self) -> AbstractContextManager[object]:
         """BLAS on one thread unless more are asked for: its threads spin, and on a busy machine

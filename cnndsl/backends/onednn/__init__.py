@@ -27,13 +27,14 @@ from cnndsl.backends.onednn import (
 )
 from cnndsl.backends.onednn.api import Handle
 from cnndsl.backends.onednn.memory import Layout, canonical
+from cnndsl.backends.onednn.preferred import Manner
 from cnndsl.backends.onednn.primitive import Choice, Choosers, is_slow
 from cnndsl.backends.onednn.reference import reference
 from cnndsl.graph.graph import Graph
-from cnndsl.graph.op import Op
+from cnndsl.graph.op import Op, View
 from cnndsl.graph.types import ITEM_BYTES, Type
 from cnndsl.passes import FUSIONS
-from cnndsl.runtime.kernel import Array, Kernel, Layouts
+from cnndsl.runtime.kernel import Array, Kernel, Layouts, in_one_piece
 
 FAMILIES = (activation, conv, dense, epilogue, merge, norm, optimizer, pool, response, shape)
 
@@ -43,10 +44,10 @@ CHOOSERS: Choosers = {
 
 
 @cache
-def _choice(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], blocks: bool) -> Choice:
+def _choice(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], manner: Manner) -> Choice:
     double = any(type.dtype == "float64" for type in (*inputs, *outputs))
     chooser = reference if double else CHOOSERS.get(type(op), reference)
-    with preferred.short_blocks(blocks):
+    with preferred.within(manner):
         choice = chooser(op, inputs, outputs)
     return reference(op, inputs, outputs) if is_slow(choice.implementation) else choice
 
@@ -55,10 +56,10 @@ def _choice(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], blocks:
 def _kernel(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
     plain = tuple(replace(type, layout=None) for type in outputs)
     given = tuple(type.layout for type in inputs), tuple(type.layout for type in outputs)
-    for blocks in (True, False):
-        choice = _choice(op, inputs, plain, blocks)
+    for manner in Manner:
+        choice = _choice(op, inputs, plain, manner)
         if given == (choice.inputs, choice.outputs):
-            with preferred.short_blocks(blocks):
+            with preferred.within(manner):
                 return choice.make(inputs, outputs)
     raise ValueError(f"`{op.name}` was not to be in the layouts {given}")
 
@@ -91,19 +92,20 @@ class Engine(numpy.Engine):
         return _kernel(op, inputs, outputs)
 
     def manner(self, graph: Graph) -> Hashable:
-        """Whether maps are in blocks even of short registers."""
-        return preferred.in_blocks(graph)
+        """Where maps are in blocks even of short registers."""
+        return preferred.manner_of(graph)
 
     def layouts(
         self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], manner: Hashable
     ) -> Layouts:
         """What the operation wants, and then wants of what is as it wanted."""
+        assert isinstance(manner, Manner)
         plain = tuple(replace(type, layout=None) for type in outputs)
-        choice = _choice(op, inputs, plain, bool(manner))
+        choice = _choice(op, inputs, plain, manner)
         for _ in range(3):
             wanted = zip(inputs, choice.inputs, strict=True)
             inputs = tuple(replace(type, layout=layout) for type, layout in wanted)
-            choice = _choice(op, inputs, plain, bool(manner))
+            choice = _choice(op, inputs, plain, manner)
             if choice.inputs == tuple(type.layout for type in inputs):
                 return choice.inputs, choice.outputs
         raise ValueError(
@@ -112,6 +114,19 @@ class Engine(numpy.Engine):
 
     def nbytes(self, type: Type) -> int:
         return type.layout.nbytes if isinstance(type.layout, Layout) else type.total_bytes
+
+    def part(self, whole: Type, part: Type, index: View) -> View | None:
+        """A part in one piece: in the canonical layout of the first axis, in blocks of channels."""
+        if whole.layout is None and part.layout is None:
+            return index if in_one_piece(index) else None
+        *others, channels = index
+        maps = whole.is_map and part.is_map and len(index) == len(whole.concrete())
+        if not maps or any(each != slice(None) for each in others):
+            return None
+        if not isinstance(whole.layout, Layout) or not isinstance(channels, slice):
+            return None
+        start = whole.layout.place_of(part, channels.start or 0)
+        return None if start is None else (slice(start, start + part.elements),)
 
     def view(self, buffer: Array, offset: int, type: Type) -> Array:
         if not isinstance(type.layout, Layout):

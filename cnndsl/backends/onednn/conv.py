@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from cnndsl.backends.onednn import preferred
 from cnndsl.backends.onednn.api import (
     Algorithm,
     Argument,
@@ -15,8 +16,15 @@ from cnndsl.backends.onednn.api import (
     integers,
 )
 from cnndsl.backends.onednn.copying import copy
-from cnndsl.backends.onednn.memory import any_layout, descriptor, grouped, layout_of, sizes
-from cnndsl.backends.onednn.preferred import as_it_is, wish
+from cnndsl.backends.onednn.memory import (
+    any_layout,
+    canonical,
+    descriptor,
+    grouped,
+    layout_of,
+    sizes,
+)
+from cnndsl.backends.onednn.preferred import as_it_is, block, wish
 from cnndsl.backends.onednn.primitive import (
     Choice,
     Choosers,
@@ -50,7 +58,8 @@ def convolution(
     y = outputs[0]
     behind = [then] if then else []
     after: list[PostOperation] = [*[Sum()] * adds, *behind]
-    description = forward(op, x, weight, bias, wish(y), after)
+    with preferred.at(op, x):
+        description = forward(op, x, weight, bias, wish(y), after)
     x_layout = layout_of(description.layout(Query.SOURCE), x)
     w_layout = layout_of(description.layout(Query.WEIGHTS), weight)
     y_layout = layout_of(description.layout(Query.RESULT), y)
@@ -175,6 +184,8 @@ def forward(
 def _ways(value: Type) -> list[Handle]:
     """How a map may be taken: as it is, and in any layout."""
     here, free = descriptor(value), any_layout(sizes(value))
+    if block() is None:
+        return [canonical(value), free]
     return [here, free] if as_it_is(value) else [free, here]
 
 

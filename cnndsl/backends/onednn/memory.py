@@ -52,6 +52,18 @@ class Layout:
             inner += [(stride, f"{count}{letter}") for count, stride in rest]
         return "".join(text for _, text in (*_descending(outer), *_descending(inner)))
 
+    def place_of(self, part: Type, channel: int) -> int | None:
+        """Where the elements begin that a map of the channels from one on has; None if it is not
+        in one piece as it is laid out itself."""
+        own = part.layout if isinstance(part.layout, Layout) else _layout(canonical(part))
+        for here, there in zip(self.axes, own.axes, strict=True):
+            strides = [stride for _, stride in here]
+            if any(count > 1 and stride not in strides for count, stride in there):
+                return None
+        (_, stride), *inner = self.axes[1]
+        block = math.prod(count for count, _ in inner)
+        return None if channel % block else channel // block * stride
+
 
 def _descending(parts: list[tuple[float, str]]) -> list[tuple[float, str]]:
     return sorted(parts, key=lambda part: part[0], reverse=True)

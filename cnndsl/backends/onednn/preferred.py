@@ -3,44 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from enum import Enum, auto
 from functools import cache
 
 from cnndsl.backends.onednn.api import Algorithm, Handle, Propagation, Query, engine, integers
 from cnndsl.backends.onednn.memory import Layout, any_layout, by_blocks, canonical, layout_of, sizes
 from cnndsl.backends.onednn.primitive import Description, attributes
+from cnndsl.graph.analysis import multiply_adds
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.types import Batch, Type
-from cnndsl.ops.conv import ConvWeightGradient
+from cnndsl.ops.conv import Conv, ConvWeightGradient
+from cnndsl.ops.epilogue import Epilogue
 
 #: A map of fewer channels stays as it is: it has no whole block.
 FEW_CHANNELS = 8
 #: From so many on, the gradient of a convolution's weight is slow in the canonical layout.
 MANY_CHANNELS = 128
+#: Of how many channels, the harmonic mean of inputs and filters, a larger convolution than 1x1 is
+#: so much slower in blocks of 8 that two reorders pay.
+WIDE = 200
+#: The part of a network's multiply-adds that pointwise and grouped convolutions have to have for
+#: blocks of 8 to serve it.
+SHARE = 0.1
 
 
-_short_blocks: ContextVar[bool] = ContextVar("short_blocks", default=True)
+class Manner(Enum):
+    """Where maps are in blocks even of short registers (8 numbers): nowhere, everywhere, or
+    everywhere but at wide convolutions."""
+
+    CANONICAL = auto()
+    BLOCKS = auto()
+    MIXED = auto()
+
+
+_manner: ContextVar[Manner] = ContextVar("manner", default=Manner.BLOCKS)
 
 
 @contextmanager
-def short_blocks(wanted: bool) -> Iterator[None]:
-    """What is chosen within takes blocks of 8 where there are none of 16; or not."""
-    token = _short_blocks.set(wanted)
+def within(manner: Manner) -> Iterator[None]:
+    """What is chosen within is chosen in a manner."""
+    token = _manner.set(manner)
     try:
         yield
     finally:
-        _short_blocks.reset(token)
+        _manner.reset(token)
 
 
-def in_blocks(graph: Graph) -> bool:
-    """Whether blocks of 8 serve a network: if it learns and has convolutions of many channels.
+def manner_of(graph: Graph) -> Manner:
+    """What serves a network, as was measured.
 
-    Forward convolutions are faster in the canonical layout, the gradients of weights of many
-    channels slower by more.
+    Wide convolutions are faster in the canonical layout, pointwise and depthwise ones in blocks,
+    and so are the gradients of the weights of many channels, by more.
     """
-    inputs = (graph.operands(node)[0] for node in graph.of(ConvWeightGradient))
-    return any(x.type.channels >= MANY_CHANNELS for x in inputs)
+    maps = [graph.operands(node)[0].type for node in graph.of(ConvWeightGradient)]
+    if maps:
+        many = any(x.channels >= MANY_CHANNELS for x in maps)
+        return Manner.BLOCKS if many else Manner.CANONICAL
+    small = every = 0
+    for node in graph.of(Conv, Epilogue):
+        op, work = graph.op(node), multiply_adds(graph, node)
+        conv = op.first if isinstance(op, Epilogue) else op
+        if isinstance(conv, Conv):
+            every += work
+            small += work if conv.groups > 1 or conv.kernel == (1, 1) else 0
+    return Manner.MIXED if small > SHARE * every else Manner.CANONICAL
+
+
+def at(conv: Conv, x: Type) -> AbstractContextManager[None]:
+    """The manner in which one convolution is done, where others are done in another."""
+    mean = 2 / (1 / x.channels + 1 / conv.filters)
+    wide = conv.groups == 1 and conv.kernel != (1, 1) and mean >= WIDE
+    manner = _manner.get()
+    return within(Manner.CANONICAL if wide and manner is Manner.MIXED else manner)
 
 
 def block() -> int | None:
@@ -49,7 +85,7 @@ def block() -> int | None:
     With registers of 16 numbers (AVX-512) 16, with shorter ones 8 if they are wanted.
     """
     size = _library_block()
-    return size if size == 16 or _short_blocks.get() else None
+    return size if size == 16 or _manner.get() is not Manner.CANONICAL else None
 
 
 @cache

@@ -16,7 +16,7 @@ from cnndsl.backends.onednn.primitive import (
 )
 from cnndsl.graph.leaves import Reorder
 from cnndsl.graph.types import Type
-from cnndsl.ops.shape import Slice, SliceGradient
+from cnndsl.ops.shape import Identity, Slice, SliceGradient
 from cnndsl.runtime.kernel import Array, Kernel
 
 
@@ -31,6 +31,10 @@ def reorder(op: Reorder, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) ->
         return kernel(copy(source, target), *roles)
 
     return Choice(*layouts, make)
+
+
+def identity(op: Identity, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
+    return reorder(Reorder(inputs[0].layout), inputs, outputs)
 
 
 def _in_blocks(channels: range, type: Type) -> bool:
@@ -83,4 +87,4 @@ def _part(whole: Handle, channels: range, type: Type) -> Handle:
     return part_of(whole, extents, [0, channels.start, *[0] * (len(extents) - 2)])
 
 
-CHOOSERS: Choosers = {Reorder: reorder, Slice: cut, SliceGradient: gradient}
+CHOOSERS: Choosers = {Reorder: reorder, Identity: identity, Slice: cut, SliceGradient: gradient}
