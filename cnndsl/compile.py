@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from cnndsl.diagnostics import CnndslError, Diagnostic, Source, error, register
 from cnndsl.frontend.elaborate import Limits, Network, elaborate
@@ -29,6 +32,9 @@ from cnndsl.runtime.lower import lower, planned_bytes
 from cnndsl.runtime.program import Program, Slot
 from cnndsl.runtime.recompute import recompute, recompute_cheaply
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
 register({"C0203": "a memory budget that training cannot keep"})
 
 
@@ -46,6 +52,23 @@ class Objective:
     memory: int | None = None
 
 
+def _uncollected(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A function that runs without the collector of cycles: it makes many objects, which stay."""
+
+    @wraps(function)
+    def call(*arguments: _P.args, **named: _P.kwargs) -> _R:
+        was = gc.isenabled()
+        gc.disable()
+        try:
+            return function(*arguments, **named)
+        finally:
+            if was:
+                gc.enable()
+
+    return call
+
+
+@_uncollected
 def compile_inference(
     graph: Graph, backend: Backend, batch: int, shared: Mapping[str, Slot] | None = None
 ) -> Program:
@@ -92,6 +115,7 @@ def inference_graph(
     return graph
 
 
+@_uncollected
 def compile_training(graph: Graph, objective: Objective, backend: Backend, batch: int) -> Program:
     """The program of one step: "image" and "labels" give "loss", "correct" and new states.
 

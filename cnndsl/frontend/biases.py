@@ -27,4 +27,4 @@ def drop_redundant_biases(graph: Graph) -> None:
         graph.attributes(node)["op"] = replace(op, bias=not redundant)
         if redundant:
             bias = graph.operands(node)[2]
-            graph.net.remove_node(bias.node)
+            graph.remove([bias.node])

@@ -87,6 +87,8 @@ class Graph:
         self.heads: list[Head] = []
         self.updates: dict[Node, Value] = {}
         self._next = 0
+        #: The nodes in order, until something changes it.
+        self._sorted: list[Node] | None = None
 
     # Building ------------------------------------------------------------------------------------
 
@@ -112,6 +114,8 @@ class Graph:
         self.net.add_node(node, op=op, types=types, name=name, span=span, calls=calls, order=node)
         for slot, value in enumerate(inputs):
             self.net.add_edge(value.node, node, key=slot, output=value.output)
+        if self._sorted is not None:
+            self._sorted.append(node)
         return tuple(Value(self, node, i) for i in range(len(types)))
 
     def apply(self, op: Op, *inputs: Value, like: Value | None = None) -> Value:
@@ -170,21 +174,25 @@ class Graph:
             if data["output"] == value.output
         )
 
-    def nodes(self) -> Iterator[Node]:
+    def nodes(self) -> list[Node]:
         """Every node, each after those it reads, otherwise in the order of their making.
 
         What stands for another node by `replace` takes its place in that order, and what is made
         for a node alone comes just before it.
         """
+        if self._sorted is None:
+            self._sorted = self._in_order()
+        return list(self._sorted)
+
+    def _in_order(self) -> list[Node]:
         before: dict[Node, dict[Node, Any]] = self.net._pred  # type: ignore[attr-defined]
         after: dict[Node, dict[Node, Any]] = self.net._succ  # type: ignore[attr-defined]
         order = {node: (data["order"], node) for node, data in self.net.nodes.items()}
         if all(order[source] < order[node] for node in before for source in before[node]):
-            yield from sorted(before, key=order.__getitem__)
-            return
+            return sorted(before, key=order.__getitem__)
         for node in reversed(list(_kahn(before, after, order))):
             order[node] = min((order[node], *(order[reader] for reader in after[node])))
-        yield from _kahn(before, after, order)
+        return list(_kahn(before, after, order))
 
     def of(self, *kinds: type[Op]) -> list[Node]:
         """The nodes whose operation is one of the kinds, in topological order."""
@@ -199,6 +207,7 @@ class Graph:
         """Let every reader of `old` read `new`, outputs, heads and updates included."""
         there, here = self.net.nodes[old.node], self.net.nodes[new.node]
         here["order"] = min(here["order"], there["order"])
+        self._sorted = None
         for node, slot in self.users(old):
             if node == new.node:
                 continue
@@ -216,6 +225,7 @@ class Graph:
         """Let one node read `value` at a slot instead of what it reads."""
         old = self.operands(node)[slot]
         if old != value:
+            self._sorted = None
             self.net.remove_edge(old.node, node, key=slot)
             self.net.add_edge(value.node, node, key=slot, output=value.output)
 
@@ -228,7 +238,14 @@ class Graph:
             if node not in live:
                 live.add(node)
                 waiting.extend(self.net.predecessors(node))
-        self.net.remove_nodes_from([node for node in self.net if node not in live])
+        self.remove([node for node in self.net if node not in live])
+
+    def remove(self, nodes: Iterable[Node]) -> None:
+        """Remove nodes that nothing reads."""
+        gone = list(nodes)
+        if gone:
+            self._sorted = None
+            self.net.remove_nodes_from(gone)
 
     def discard(self, node: Node) -> None:
         """Remove a node if nothing depends on it, and then what nothing else depends on."""
@@ -238,7 +255,7 @@ class Graph:
             node = waiting.pop()
             if node in self.net and node not in kept and not self.net._succ[node]:  # type: ignore[attr-defined]
                 waiting += set(self.net.predecessors(node))
-                self.net.remove_node(node)
+                self.remove([node])
 
     def roots(self) -> Iterable[Value]:
         """The values that the graph is for."""

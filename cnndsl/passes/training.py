@@ -77,7 +77,7 @@ def _batch_statistics(graph: Graph, node: Node) -> None:
     for running, batch in ((mean, batch_mean), (variance, batch_variance)):
         update = graph.apply(RunningAverage(op.momentum), running, batch, like=running)
         graph.updates[running.node] = update
-    graph.net.remove_node(node)
+    graph.remove([node])
 
 
 def path_key(path: str) -> int:

@@ -148,7 +148,6 @@ def _again(graph: Graph, nodes: list[Node]) -> Graph:
                 continue
             for user, slot in graph.users(value):
                 if user not in forward and user != twin.node and user not in twins.values():
-                    graph.net.remove_edge(node, user, key=slot)
-                    graph.net.add_edge(twin.node, user, key=slot, output=value.output)
+                    graph.rewire(user, slot, Value(graph, twin.node, value.output))
         twins[node] = twin.node
     return graph

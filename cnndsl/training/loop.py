@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,13 @@ class Trainer:
         self.batches = self.loader.batches
         graph = self.network.graph
         self.program = compile_training(graph, recipe.objective, self.backend, recipe.batch)
-        self.evaluation = compile_inference(graph, self.backend, recipe.batch, self.program.states)
         self.progress = Progress()
+
+    @cached_property
+    def evaluation(self) -> Program:
+        """The program of a forward pass on the weights that are trained, made when it is needed."""
+        graph, states = self.network.graph, self.program.states
+        return compile_inference(graph, self.backend, self.recipe.batch, states)
 
     def _check_classes(self) -> None:
         outputs = self.network.graph.outputs["logits"].type.elements
