@@ -62,6 +62,7 @@ def command(
         raise click.UsageError("--memory goes with --for training")
 
     from cnndsl.backends import get_backend
+    from cnndsl.passes import IN_SLICES
     from cnndsl.training.recipe import recipe_of
 
     engine = get_backend(backend)
@@ -79,6 +80,9 @@ def command(
     click.echo(f"{network.name}, for {use}")
     for line in _report(events, explain):
         click.echo(line)
+    if passes is None and not engine.strides:
+        for rewrite in IN_SLICES:
+            click.echo(f"  {rewrite.name} not run: the {engine.name} engine copies slices")
     click.echo(f"\n{'':16} {'before':>16} {'after':>16}   after ÷ before")
     for name in before:
         ratio = after[name] / before[name] if before[name] else 1.0
