@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from cnndsl.backends.onednn import Engine
 from cnndsl.cli import status
 from cnndsl.resources import resource
 
@@ -119,3 +120,18 @@ def test_training_within_memory_ends_in_the_same_weights(tmp_path: Path, capsys)
     assert weights[0].keys() == weights[1].keys()
     for name, array in weights[0].items():
         np.testing.assert_array_equal(array, weights[1][name], err_msg=name)
+
+
+@pytest.mark.parametrize(("engine", "merged"), [("numpy", True), ("onednn", False)])
+def test_siblings_stay_apart_on_an_engine_that_copies_slices(
+    engine: str, merged: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if (reason := Engine().unavailable()) and engine == "onednn":
+        pytest.skip(reason)
+    words = ["optimize", zoo("googlenet.cnn"), *GOOGLENET, "--backend", engine]
+    assert status(words) == 0
+    text = capsys.readouterr().out
+    assert ("merge_siblings fired" in text) == merged
+    assert ("merge_siblings not run: the onednn engine copies slices" in text) != merged
+    assert status([*words, "--passes", "merge_siblings"]) == 0
+    assert "merge_siblings fired" in capsys.readouterr().out
