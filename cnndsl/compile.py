@@ -24,6 +24,7 @@ from cnndsl.ops.optimizer import SGD
 from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING, IN_SLICES
 from cnndsl.passes.inference import for_inference
 from cnndsl.passes.join import join_states
+from cnndsl.passes.precision import set_precision
 from cnndsl.passes.training import add_loss, for_training, freeze
 from cnndsl.passes.updates import add_updates
 from cnndsl.runtime.kernel import Backend
@@ -43,6 +44,7 @@ class Objective:
     """What training does to a graph: the loss, the optimiser, and what it leaves alone.
 
     `memory` is how many bytes a step's values may take: what would take more is recomputed.
+    `precision` is the element type of values between layers.
     """
 
     loss: Op = field(default_factory=CrossEntropy)
@@ -50,6 +52,7 @@ class Objective:
     decay_all: bool = False
     frozen: tuple[str, ...] = ()
     memory: int | None = None
+    precision: str = "float32"
 
 
 def _uncollected(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -70,10 +73,18 @@ def _uncollected(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 @_uncollected
 def compile_inference(
-    graph: Graph, backend: Backend, batch: int, shared: Mapping[str, Slot] | None = None
+    graph: Graph,
+    backend: Backend,
+    batch: int,
+    shared: Mapping[str, Slot] | None = None,
+    precision: str = "float32",
 ) -> Program:
-    """The program that computes "logits" from "image"; `shared` are states of another program."""
-    graph = inference_graph(graph, rewrites_for(backend, FOR_INFERENCE), backend.fusions)
+    """The program that computes "logits" from "image", both float32.
+
+    `shared` are states of another program, `precision` the element type between layers.
+    """
+    rewrites = rewrites_for(backend, FOR_INFERENCE)
+    graph = inference_graph(graph, rewrites, backend.fusions, precision=precision)
     return program_of(graph, backend, batch, shared=shared)
 
 
@@ -105,11 +116,14 @@ def inference_graph(
     rewrites: Sequence[Rewrite] = FOR_INFERENCE,
     fusions: Sequence[Rewrite] = (),
     events: list[Event] | None = None,
+    precision: str = "float32",
 ) -> Graph:
     """The graph of a forward pass, optimised; `events` gets what rewrites did."""
     graph = graph.copy()
     for_inference(graph)
-    happened = [*optimise(graph, rewrites), *optimise(graph, fusions)]
+    happened = optimise(graph, rewrites)
+    set_precision(graph, precision)
+    happened += optimise(graph, fusions)
     if events is not None:
         events += happened
     return graph
@@ -139,7 +153,9 @@ def planned_memory(
     """
     inference, training = (rewrites_for(backend, rs) for rs in (FOR_INFERENCE, FOR_TRAINING))
     graphs = {
-        "inference": inference_graph(graph, inference, backend.fusions),
+        "inference": inference_graph(
+            graph, inference, backend.fusions, precision=objective.precision
+        ),
         "training": training_graph(graph, objective, training, backend.fusions),
     }
     planned = {}
@@ -195,6 +211,7 @@ def training_graph(
     for_training(graph)
     happened = optimise(graph, rewrites)
     join_states(graph)
+    set_precision(graph, objective.precision)
     try:
         loss = add_loss(graph, objective.loss)
     except Mismatch as mismatch:

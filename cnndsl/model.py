@@ -16,6 +16,7 @@ from cnndsl.frontend.elaborate import Network, elaborate
 from cnndsl.frontend.library import Module, load_file, load_text
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.types import Size
+from cnndsl.passes.precision import element_type
 from cnndsl.resources import resource
 from cnndsl.runtime.kernel import Backend
 from cnndsl.runtime.program import Program
@@ -56,13 +57,17 @@ class Model:
         backend: str | None = None,
         weights: str | Path | None = None,
         seed: int = 0,
+        precision: str = "f32",
     ) -> Compiled:
         """Lower the model for inference; weights are random by `seed` unless a checkpoint is given.
 
+        `precision` is that of values between layers: "f32" or "bf16".
+
         Raises:
             CnndslError: the engine is not to be had, or the weights do not fit.
+            ValueError: there is no such precision.
         """
-        compiled = Compiled(self.graph, get_backend(backend), batch)
+        compiled = Compiled(self.graph, get_backend(backend), batch, element_type(precision))
         if weights is None:
             recipe = recipe_of(self.network)
             states = initial_states(self.graph, recipe.initialisation, seed)
@@ -82,6 +87,7 @@ class Model:
         learning_rate: float | None = None,
         seed: int | None = None,
         memory: int | None = None,
+        precision: str = "f32",
         backend: str | None = None,
         resume: bool = False,
         data_dir: Path | None = None,
@@ -89,9 +95,11 @@ class Model:
         """Train on a data set (the recipe's by default) into a run folder.
 
         A step's values take at most `memory` bytes; what would take more is recomputed.
+        `precision` is that of values between layers, "f32" or "bf16"; weights are f32.
 
         Raises:
             CnndslError: the recipe or the data is wrong, or the loss is not a number.
+            ValueError: there is no such precision.
         """
         module, name, size = self.network.module, self.name, self.input_size
 
@@ -102,7 +110,9 @@ class Model:
             build,
             self.settings,
             data,
-            overrides=Overrides(epochs, batch, learning_rate, seed, memory),
+            overrides=Overrides(
+                epochs, batch, learning_rate, seed, memory, element_type(precision)
+            ),
             data_dir=data_dir,
         )
         return train_fitted(fitted, get_backend(backend), Path(out), resume=resume)[0]
@@ -143,9 +153,11 @@ class Compiled:
         program: the flat program of `batch` images.
     """
 
-    def __init__(self, graph: Graph, backend: Backend, batch: int) -> None:
-        self.program = compile_inference(graph, backend, batch)
-        self._graph = graph
+    def __init__(
+        self, graph: Graph, backend: Backend, batch: int, precision: str = "float32"
+    ) -> None:
+        self.program = compile_inference(graph, backend, batch, precision=precision)
+        self._graph, self._precision = graph, precision
         self._others: dict[int, Program] = {}
 
     def _program(self, images: int) -> Program:
@@ -155,7 +167,7 @@ class Compiled:
         program = self._others.pop(images, None)
         if program is None:
             backend, states = self.program.backend, self.program.states
-            program = compile_inference(self._graph, backend, images, states)
+            program = compile_inference(self._graph, backend, images, states, self._precision)
         self._others[images] = program
         if len(self._others) > MOST_PROGRAMS:
             self._others.pop(next(iter(self._others)))

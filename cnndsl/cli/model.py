@@ -85,6 +85,18 @@ def model_options(command: Command) -> Command:
     return command
 
 
+def precision_option(command: Command) -> Command:
+    """The option `--precision`: the element type of values between layers, as a user's word."""
+    option = click.option(
+        "--precision",
+        type=click.Choice(["f32", "bf16"]),
+        default="f32",
+        show_default=True,
+        help="Of values between layers; weights are f32.",
+    )
+    return option(command)
+
+
 def parse_settings(settings: tuple[str, ...]) -> dict[str, str | int]:
     """`--set classes=10` as a name and a text of the language."""
     result: dict[str, str | int] = {}

@@ -18,6 +18,7 @@ from cnndsl.cli.model import (
     elaborator,
     model_options,
     parse_settings,
+    precision_option,
     with_saved_parameters,
 )
 from cnndsl.diagnostics import CnndslError
@@ -40,6 +41,7 @@ Examples:
   cnndsl run zoo/googlenet.cnn --batch 16
   cnndsl run zoo/googlenet.cnn --batch 16 --profile
   cnndsl run zoo/resnet.cnn:resnet50 --train synthetic --batch 16 --profile
+  cnndsl run zoo/resnet.cnn:resnet50 --train synthetic --batch 16 --precision bf16
 \b
 Data sets: digits, synthetic, cifar10, cifar100, npz:PATH.
 """
@@ -56,6 +58,7 @@ Data sets: digits, synthetic, cifar10, cifar100, npz:PATH.
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of weights, order and masks.")
 @click.option("--backend", metavar="NAME", help="The engine; the best one by default.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="The engine's; all cores by default.")
+@precision_option
 @click.option("--profile", is_flag=True, help="Time every step of the program instead.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
@@ -151,8 +154,20 @@ def _backend(name: str | None, threads: int | None) -> Backend:
 def _overrides(options: dict[str, Any]) -> Any:
     from cnndsl.training.session import Overrides
 
-    words = ("epochs", "batch", "lr", "seed", "memory")
-    return Overrides(*(options[word] for word in words))
+    return Overrides(
+        epochs=options["epochs"],
+        batch=options["batch"],
+        learning_rate=options["lr"],
+        seed=options["seed"],
+        memory=options["memory"],
+        precision=_element_type(options),
+    )
+
+
+def _element_type(options: dict[str, Any]) -> str:
+    from cnndsl.passes.precision import element_type
+
+    return element_type(options["precision"])
 
 
 def _note(text: str) -> None:
@@ -306,7 +321,8 @@ def _predict(
     saved, origin = _saved(options)
     network = elaborate(with_saved_parameters(given, saved, elaborate))
     paths = [Path(image) for image in images]
-    for prediction in predict(network, backend, saved, origin, paths):
+    precision = _element_type(options)
+    for prediction in predict(network, backend, saved, origin, paths, precision=precision):
         click.echo(f"{prediction.path}")
         for name, probability in prediction.classes:
             click.echo(f"    {probability:7.2%}  {name}")
@@ -333,7 +349,8 @@ def _forward(
         given = with_saved_parameters(given, saved, elaborate)
     network = elaborate(given)
     began = time.perf_counter()
-    program = compile_inference(network.graph, backend, batch)
+    precision = _element_type(options)
+    program = compile_inference(network.graph, backend, batch, precision=precision)
     states = initial_states(network.graph, Initialisation(), options["seed"] or 0)
     restore(program, saved.arrays if saved else states, origin)
     image = network.graph.inputs["image"].type

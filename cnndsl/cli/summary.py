@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cnndsl.cli.model import load_network, model_options
+from cnndsl.cli.model import load_network, model_options, precision_option
 
 if TYPE_CHECKING:
     from cnndsl.frontend.elaborate import Network
@@ -19,18 +20,21 @@ Examples:
   cnndsl summary zoo/alexnet.cnn
   cnndsl summary zoo/resnet.cnn:resnet50 --input 160x160x3
   cnndsl summary zoo/densenet.cnn:densenet121 --batch 16
+  cnndsl summary zoo/densenet.cnn:densenet121 --batch 16 --precision bf16
   cnndsl summary model.cnn --format json
 """
 )
 @click.argument("model")
 @click.option("--batch", type=click.IntRange(1), help="Tell the memory that so many images take.")
 @click.option("--backend", metavar="NAME", help="The engine; the best one by default.")
+@precision_option
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 @model_options
 def command(
     model: str,
     batch: int | None,
     backend: str | None,
+    precision: str,
     form: str,
     settings: tuple[str, ...],
     input_size: str | None,
@@ -43,12 +47,13 @@ def command(
     Bytes are of one image in float32. With --batch, also the memory that programs of the engine
     will take: values, scratch and weights, and in training gradients and moments, by the recipe.
     """
-    if backend is not None and batch is None:
-        raise click.UsageError("--backend goes with --batch")
+    for option, given in (("backend", backend is not None), ("precision", precision != "f32")):
+        if given and batch is None:
+            raise click.UsageError(f"--{option} goes with --batch")
     network = load_network(model, settings, input_size, max_nodes, max_steps)
     facts = summary_of(network)
     if batch is not None:
-        facts["memory"] = _memory(network, batch, backend)
+        facts["memory"] = _memory(network, batch, backend, precision)
     if form == "json":
         click.echo(json.dumps(facts, indent=2))
         return
@@ -92,14 +97,16 @@ def summary_of(network: Network) -> dict[str, Any]:
     }
 
 
-def _memory(network: Network, batch: int, backend: str | None) -> dict[str, Any]:
+def _memory(network: Network, batch: int, backend: str | None, precision: str) -> dict[str, Any]:
     """The planned bytes of inference and of a training step."""
     from cnndsl.backends import get_backend
     from cnndsl.compile import planned_memory
+    from cnndsl.passes.precision import element_type
     from cnndsl.training.recipe import recipe_of
 
-    engine, objective = get_backend(backend), recipe_of(network).objective
-    planned = planned_memory(network.graph, objective, engine, batch)
+    engine = get_backend(backend)
+    recipe = replace(recipe_of(network), precision=element_type(precision))
+    planned = planned_memory(network.graph, recipe.objective, engine, batch)
     return {"engine": engine.name, "batch": batch, **planned}
 
 

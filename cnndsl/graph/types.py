@@ -23,7 +23,15 @@ BATCH: Final = Batch()
 Dimension = int | Batch
 
 #: Bytes an element, for every element type that a value may have.
-ITEM_BYTES: Final = {"float32": 4, "float64": 8, "int64": 8, "int32": 4, "uint8": 1, "uint16": 2}
+ITEM_BYTES: Final = {
+    "bfloat16": 2,
+    "float32": 4,
+    "float64": 8,
+    "int64": 8,
+    "int32": 4,
+    "uint8": 1,
+    "uint16": 2,
+}
 
 
 class Size(tuple[int, ...]):
@@ -93,6 +101,16 @@ class Type:
     def like(self, shape: Sequence[Dimension]) -> Type:
         """The same element type with another shape, in the canonical layout."""
         return Type(tuple(shape), self.dtype)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether its numbers are too short to sum many: sums of them are kept in float32."""
+        return self.dtype == "bfloat16"
+
+    @property
+    def widened(self) -> Type:
+        """The type that sums of such values have: the same, but never narrow."""
+        return replace(self, dtype="float32") if self.narrow else self
 
     def at(self, batch: int) -> Type:
         """The type with the batch known."""

@@ -87,7 +87,7 @@ class Conv(Op):
         (dy,) = grads
         assert dy is not None
         dx = apply(ConvInputGradient(self, x.type), weight, dy, like=x)
-        dw = apply(ConvWeightGradient(self, weight.type), x, dy, like=outputs[0])
+        dw = apply(ConvWeightGradient(self, weight.type.widened), x, dy, like=outputs[0])
         db = [apply(BiasGradient(), dy, like=outputs[0])] if len(inputs) == 3 else []
         return [dx, dw, *db]
 
@@ -183,7 +183,7 @@ class ConvWeightGradient(Op):
     differentiable = False
 
     def infer(self, x: Type, dy: Type) -> Type | tuple[Type, Type]:
-        return (self.weight, dy.like((dy.channels,))) if self.bias else self.weight
+        return (self.weight, BiasGradient().infer(dy)) if self.bias else self.weight
 
     def multiply_adds(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return self.conv.multiply_adds([inputs[1]], inputs[0], outputs[0])
@@ -196,4 +196,4 @@ class BiasGradient(Op):
     differentiable = False
 
     def infer(self, dy: Type) -> Type:
-        return dy.like((dy.channels,))
+        return dy.like((dy.channels,)).widened

@@ -52,7 +52,7 @@ class FullyConnected(Op):
         (dy,) = grads
         assert dy is not None
         dx = apply(FullyConnectedInputGradient(x.type), weight, dy, like=x)
-        dw = apply(FullyConnectedWeightGradient(weight.type), x, dy, like=outputs[0])
+        dw = apply(FullyConnectedWeightGradient(weight.type.widened), x, dy, like=outputs[0])
         db = [apply(BiasGradient(), dy, like=outputs[0])] if len(inputs) == 3 else []
         return [dx, dw, *db]
 
@@ -86,7 +86,7 @@ class FullyConnectedWeightGradient(Op):
     differentiable = False
 
     def infer(self, x: Type, dy: Type) -> Type | tuple[Type, Type]:
-        return (self.weight, dy.like((dy.channels,))) if self.bias else self.weight
+        return (self.weight, BiasGradient().infer(dy)) if self.bias else self.weight
 
     def multiply_adds(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return math.prod(outputs[0].features)

@@ -21,7 +21,7 @@ class Normalization(Op, ABC):
         """The type of the mean and of the inverse deviation."""
 
     def infer(self, x: Type, gamma: Type, beta: Type) -> tuple[Type, Type, Type]:
-        statistics = self.statistics(x)
+        statistics = self.statistics(x).widened
         return x, statistics, statistics
 
     def parameters(self, x: Type) -> Parameters:

@@ -345,7 +345,7 @@ class ScaleGradient(Op):
     differentiable = False
 
     def infer(self, x: Type, dy: Type) -> Type:
-        return x.like((x.channels,))
+        return x.like((x.channels,)).widened
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return 2 * inputs[0].elements

@@ -106,8 +106,8 @@ class Trainer:
     @cached_property
     def evaluation(self) -> Program:
         """The program of a forward pass on the weights that are trained, made when it is needed."""
-        graph, states = self.network.graph, self.program.states
-        return compile_inference(graph, self.backend, self.recipe.batch, states)
+        graph, recipe, states = self.network.graph, self.recipe, self.program.states
+        return compile_inference(graph, self.backend, recipe.batch, states, recipe.precision)
 
     def _check_classes(self) -> None:
         outputs = self.network.graph.outputs["logits"].type.elements
@@ -193,9 +193,10 @@ class Trainer:
 
     def _resume(self, last: Path) -> None:
         saved = checkpoint.load(last)
-        there, here = saved.metadata.get("run"), self._identity()
+        there = {"precision": "float32", **saved.metadata.get("run", {})}
+        here = self._identity()
         if there != here:
-            differing = [k for k in here if (there or {}).get(k) != here[k]]
+            differing = [k for k in here if there.get(k) != here[k]]
             raise error(
                 "T0203",
                 f"the run in {self.out} was of another {', '.join(differing)}",
@@ -365,6 +366,7 @@ class Trainer:
             "batch": self.recipe.batch,
             "seed": self.recipe.seed,
             "input": str(self.network.graph.inputs["image"].type),
+            "precision": self.recipe.precision,
         }
 
     def _save(self, name: str = LAST) -> None:

@@ -31,7 +31,8 @@ class Recipe:
 
     `learning_rate` is the base that the schedule multiplies; `validation` the part of the training
     data held out to watch; `augmentations` are words of `AUGMENTATIONS` with their pixels; `memory`
-    is how many bytes a step may take, which belongs to the machine and not to the network.
+    is how many bytes a step may take and `precision` the element type of values between layers,
+    which belong to the machine and not to the network.
     """
 
     data: str | None = None
@@ -48,10 +49,13 @@ class Recipe:
     validation: float = 0.1
     frozen: tuple[str, ...] = ()
     memory: int | None = None
+    precision: str = "float32"
 
     @property
     def objective(self) -> Objective:
-        return Objective(self.loss, self.optimizer, self.decay_all, self.frozen, self.memory)
+        return Objective(
+            self.loss, self.optimizer, self.decay_all, self.frozen, self.memory, self.precision
+        )
 
 
 def recipe_of(network: Network) -> Recipe:

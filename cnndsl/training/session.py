@@ -42,6 +42,7 @@ class Overrides:
     learning_rate: float | None = None
     seed: int | None = None
     memory: int | None = None
+    precision: str | None = None
 
     def applied(self, recipe: Recipe) -> Recipe:
         """The recipe with what is given here."""
@@ -198,7 +199,8 @@ def evaluate_on(
     """
     split = fitted.dataset.test
     batch = max(1, min(fitted.recipe.batch, len(split)))
-    program = compile_inference(fitted.network.graph, backend, batch)
+    precision = fitted.recipe.precision
+    program = compile_inference(fitted.network.graph, backend, batch, precision=precision)
     checkpoint.restore(program, saved.arrays, origin)
     preprocessing = fitted.preprocessing
     if "preprocessing" in saved.metadata:
@@ -221,6 +223,7 @@ def predict(
     origin: str,
     paths: Sequence[Path],
     top: int = 5,
+    precision: str = "float32",
 ) -> list[Prediction]:
     """The likeliest classes of each image; names and preprocessing are the checkpoint's.
 
@@ -230,7 +233,7 @@ def predict(
     images = [load_image(path) for path in paths]
     preprocessing = Preprocessing.from_json(saved.metadata.get("preprocessing"))
     names = list(saved.metadata.get("class_names", []))
-    program = compile_inference(network.graph, backend, 1)
+    program = compile_inference(network.graph, backend, 1, precision=precision)
     checkpoint.restore(program, saved.arrays, origin)
     found = []
     for path, image in zip(paths, images, strict=True):

@@ -12,6 +12,7 @@ from threadpoolctl import ThreadpoolController
 
 from cnndsl.backends.numpy import (
     activation,
+    cast,
     conv,
     dense,
     derived,
@@ -26,6 +27,7 @@ from cnndsl.backends.numpy import (
     pool,
     shape,
 )
+from cnndsl.backends.numpy.cast import in_float32, wants_float32, widened
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.op import Op, View
 from cnndsl.graph.rewrite import Rewrite
@@ -36,6 +38,7 @@ from cnndsl.runtime.memory import ALIGNMENT
 
 FAMILIES = (
     activation,
+    cast,
     conv,
     dense,
     derived,
@@ -70,7 +73,10 @@ def kernel_of(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Ke
     builder = KERNELS.get(type(op))
     if builder is None:
         raise MissingKernel(op, Engine.name)
-    return builder(op, inputs, outputs)
+    if not wants_float32(op, (*inputs, *outputs)):
+        return builder(op, inputs, outputs)
+    wide = (tuple(type.widened for type in types) for types in (inputs, outputs))
+    return in_float32(builder(widened(op), *wide), inputs, outputs)
 
 
 class Engine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from cnndsl.backends.onednn import (
     epilogue,
     library,
     merge,
+    narrow,
     norm,
     optimizer,
     pool,
@@ -25,8 +26,8 @@ from cnndsl.backends.onednn import (
     response,
     shape,
 )
-from cnndsl.backends.onednn.api import Handle
-from cnndsl.backends.onednn.memory import Layout, canonical
+from cnndsl.backends.onednn.api import Failure, Handle
+from cnndsl.backends.onednn.memory import Layout, canonical, nbytes_of_value
 from cnndsl.backends.onednn.preferred import Manner
 from cnndsl.backends.onednn.primitive import Choice, Choosers, is_slow
 from cnndsl.backends.onednn.reference import reference
@@ -45,10 +46,15 @@ CHOOSERS: Choosers = {
 
 @cache
 def _choice(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], manner: Manner) -> Choice:
-    double = any(type.dtype == "float64" for type in (*inputs, *outputs))
-    chooser = reference if double else CHOOSERS.get(type(op), reference)
-    with preferred.within(manner):
-        choice = chooser(op, inputs, outputs)
+    dtypes = {type.dtype for type in (*inputs, *outputs)}
+    chooser = reference if "float64" in dtypes else CHOOSERS.get(type(op), reference)
+    if "bfloat16" in dtypes and chooser is not reference and not narrow.is_native():
+        return narrow.between_casts(op, inputs, outputs, partial(_choice, manner=manner))
+    try:
+        with preferred.within(manner):
+            choice = chooser(op, inputs, outputs)
+    except Failure:
+        return reference(op, inputs, outputs)
     return reference(op, inputs, outputs) if is_slow(choice.implementation) else choice
 
 
@@ -113,7 +119,7 @@ class Engine(numpy.Engine):
         )
 
     def nbytes(self, type: Type) -> int:
-        return type.layout.nbytes if isinstance(type.layout, Layout) else type.total_bytes
+        return nbytes_of_value(type)
 
     def part(self, whole: Type, part: Type, index: View) -> View | None:
         """A part in one piece: in the canonical layout of the first axis, in blocks of channels."""

@@ -17,6 +17,7 @@ from cnndsl.backends.onednn.library import load
 class Data(IntEnum):
     """dnnl_data_type_t"""
 
+    BF16 = 2
     F32 = 3
     U8 = 6
 

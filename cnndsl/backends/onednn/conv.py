@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cnndsl.backends.onednn import preferred
@@ -22,7 +23,6 @@ from cnndsl.backends.onednn.memory import (
     descriptor,
     grouped,
     layout_of,
-    sizes,
 )
 from cnndsl.backends.onednn.preferred import as_it_is, block, wish
 from cnndsl.backends.onednn.primitive import (
@@ -102,14 +102,14 @@ def input_gradient(
 ) -> Choice:
     weight, dy = inputs
     (dx,) = outputs
-    hint = forward(op.conv, dx, weight, None, any_layout(sizes(dy)), ())
+    hint = forward(op.conv, dx, weight, None, any_layout(dy), ())
 
     def arguments(ways: tuple[Handle, Handle]) -> tuple[Any, ...]:
-        algorithm, w = Algorithm.CONVOLUTION_DIRECT, any_layout(_filters(op.conv, weight))
+        algorithm, w = Algorithm.CONVOLUTION_DIRECT, any_layout(weight, _filters(op.conv, weight))
         rest = *_geometry(op.conv, dx), hint.handle, attributes()
         return engine(), algorithm, ways[0], w, ways[1], *rest
 
-    pairs = zip((wish(dx), any_layout(sizes(dx))), _ways(dy), strict=True)
+    pairs = zip((wish(dx), any_layout(dx)), _ways(dy), strict=True)
     description = best(tried("convolution_backward_data", *map(arguments, pairs)))
     wanted = (
         layout_of(description.layout(Query.WEIGHTS), weight),
@@ -134,10 +134,10 @@ def weight_gradient(
     x, dy = inputs
     weight, *bias = outputs
     vector = descriptor(bias[0]) if bias else None
-    hint = forward(op.conv, x, weight, None, any_layout(sizes(dy)), ())
+    hint = forward(op.conv, x, replace(weight, dtype=x.dtype), None, any_layout(dy), ())
 
     def arguments(ways: tuple[Handle, Handle]) -> tuple[Any, ...]:
-        algorithm, w = Algorithm.CONVOLUTION_DIRECT, any_layout(_filters(op.conv, weight))
+        algorithm, w = Algorithm.CONVOLUTION_DIRECT, any_layout(weight, _filters(op.conv, weight))
         rest = *_geometry(op.conv, x), hint.handle, attributes()
         return engine(), algorithm, ways[0], w, vector, ways[1], *rest
 
@@ -172,7 +172,7 @@ def forward(
 ) -> Description:
     """The forward primitive for a result's descriptor, and what is done to it."""
     vector = descriptor(bias) if bias is not None else None
-    filters = any_layout(_filters(op, weight))
+    filters = any_layout(weight, _filters(op, weight))
 
     def arguments(source: Handle) -> tuple[Any, ...]:
         way = engine(), Propagation.TRAINING, Algorithm.CONVOLUTION_DIRECT
@@ -183,7 +183,7 @@ def forward(
 
 def _ways(value: Type) -> list[Handle]:
     """How a map may be taken: as it is, and in any layout."""
-    here, free = descriptor(value), any_layout(sizes(value))
+    here, free = descriptor(value), any_layout(value)
     if block() is None:
         return [canonical(value), free]
     return [here, free] if as_it_is(value) else [free, here]

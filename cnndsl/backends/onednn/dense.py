@@ -6,6 +6,7 @@ Blocked weights would be reordered for every direction, and plain ones are as fa
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from cnndsl.backends.onednn.api import Argument, Handle, Propagation, engine
 from cnndsl.backends.onednn.memory import (
@@ -82,7 +83,7 @@ def weight_gradient(
 ) -> Choice:
     x, dy = inputs
     weight, *bias = outputs
-    hint = _forward(x, weight, None, dy)
+    hint = _forward(x, replace(weight, dtype=x.dtype), None, dy)
     vector = descriptor(bias[0]) if bias else None
     arguments = engine(), _vectors(x), _matrix(weight), vector, canonical(dy)
     description = Description(

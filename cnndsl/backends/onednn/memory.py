@@ -22,7 +22,7 @@ from cnndsl.backends.onednn.api import (
 )
 from cnndsl.graph.types import Type
 
-DATA = {"float32": Data.F32, "uint8": Data.U8}
+DATA = {"bfloat16": Data.BF16, "float32": Data.F32, "uint8": Data.U8}
 
 #: The parts of an axis, from the outermost: how many, and how far apart.
 Axis = tuple[tuple[int, int], ...]
@@ -107,9 +107,10 @@ def with_strides(extents: Sequence[int], strides: Sequence[int], data: Data) -> 
     return Handle("memory_desc_destroy", "memory_desc_create_with_strides", *arguments)
 
 
-def any_layout(extents: Sequence[int], data: Data = Data.F32) -> Handle:
-    """A descriptor that leaves the layout to the primitive."""
-    arguments = (len(extents), integers(extents), data, Tag.ANY)
+def any_layout(type: Type, extents: tuple[int, ...] | None = None) -> Handle:
+    """A descriptor that leaves the layout of a value to the primitive."""
+    extents = extents or sizes(type)
+    arguments = (len(extents), integers(extents), DATA[type.dtype], Tag.ANY)
     return Handle("memory_desc_destroy", "memory_desc_create_with_tag", *arguments)
 
 
@@ -117,6 +118,11 @@ def part_of(whole: Handle, extents: Sequence[int], offsets: Sequence[int]) -> Ha
     """The descriptor of a part of a memory."""
     arguments = (whole, integers(extents), integers(offsets))
     return Handle("memory_desc_destroy", "memory_desc_create_submemory", *arguments)
+
+
+def nbytes_of_value(type: Type) -> int:
+    """The bytes of a value in its layout."""
+    return type.layout.nbytes if isinstance(type.layout, Layout) else type.total_bytes
 
 
 def nbytes_of(handle: Handle) -> int:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cnndsl.backends.onednn.api import Algorithm, Argument, Propagation, Query, engine, integers
-from cnndsl.backends.onednn.memory import Layout, any_layout, descriptor, layout_of, sizes
+from cnndsl.backends.onednn.memory import Layout, any_layout, descriptor, layout_of
 from cnndsl.backends.onednn.preferred import preferred
 from cnndsl.backends.onednn.primitive import (
     Choice,
@@ -42,7 +42,7 @@ def _algorithm(op: Pool) -> Algorithm:
 
 
 def _forward(op: Pool, x: Type, y: Type, way: Propagation) -> Description:
-    values = descriptor(x), any_layout(sizes(y))
+    values = descriptor(x), any_layout(y)
     arguments = engine(), way, _algorithm(op), *values, *_geometry(op, x), attributes()
     return Description("pooling_forward", *arguments)
 

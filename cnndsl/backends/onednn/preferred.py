@@ -9,7 +9,7 @@ from enum import Enum, auto
 from functools import cache
 
 from cnndsl.backends.onednn.api import Algorithm, Handle, Propagation, Query, engine, integers
-from cnndsl.backends.onednn.memory import Layout, any_layout, by_blocks, canonical, layout_of, sizes
+from cnndsl.backends.onednn.memory import Layout, any_layout, by_blocks, canonical, layout_of
 from cnndsl.backends.onednn.primitive import Description, attributes
 from cnndsl.graph.analysis import multiply_adds
 from cnndsl.graph.graph import Graph
@@ -92,10 +92,9 @@ def block() -> int | None:
 def _library_block() -> int:
     """A register's worth of channels, 8 or 16: as the library blocks them if it is free to."""
     x = Type((Batch(1), 8, 8, 64))
-    free = any_layout((1, 64, 8, 8))
+    free, filters = any_layout(x), any_layout(Type((64, 64, 3, 3)))
     geometry = [integers(pair) for pair in ((1, 1), (0, 0), (1, 1), (1, 1))]
     way = engine(), Propagation.TRAINING, Algorithm.CONVOLUTION_DIRECT
-    filters = any_layout((64, 64, 3, 3))
     description = Description(
         "convolution_forward", *way, free, filters, None, free, *geometry, attributes()
     )
@@ -125,7 +124,7 @@ def wish(type: Type) -> Handle:
     layout = preferred(type)
     if layout is not None:
         return layout.descriptor
-    return any_layout(sizes(type)) if block() else canonical(type)
+    return any_layout(type) if block() else canonical(type)
 
 
 def as_it_is(value: Type) -> bool:
