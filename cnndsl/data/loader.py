@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -72,7 +72,7 @@ class Loader:
         """The batches of an epoch from the one with index `start` on, as (images, labels).
 
         The images come in a new order each epoch; those that fill no batch are left out, others
-        each time. Batches are the same bit for bit whatever `start` is.
+        each time. Batches are the same bit for bit whatever `start` is. Workers begin at once.
         """
         if self.batches == 0:
             raise error(
@@ -156,19 +156,26 @@ class _Prepared:
 def _ahead(make: Callable[[int], Batch], indices: range, workers: int) -> Iterator[Batch]:
     """`make` of each index, in order, made by threads up to `workers + AHEAD` indices early.
 
-    What `make` raises is raised here. The threads end before this does, also when it is closed
-    early.
+    What `make` raises is raised here. The threads begin at once, and end before this does, also
+    when it is closed early.
     """
     if workers == 0:
-        yield from map(make, indices)
-        return
+        return map(make, indices)
+    batches = _made(make, indices, workers)
+    next(batches)
+    return batches
+
+
+def _made(make: Callable[[int], Batch], indices: range, workers: int) -> Iterator[Any]:
+    """None when the threads have begun, and then what they make."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="cnndsl-data")
-    waiting: deque[Future[Batch]] = deque()
     try:
-        for index in indices:
+        early = workers + AHEAD
+        waiting = deque(pool.submit(make, index) for index in indices[:early])
+        yield None
+        for index in indices[early:]:
+            yield waiting.popleft().result()
             waiting.append(pool.submit(make, index))
-            if len(waiting) >= workers + AHEAD:
-                yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:

@@ -81,10 +81,12 @@ class Preprocessing:
         values = convert_channels(images, self.channels) if fewer else images
         values = _centre(resize(values, self.resize or self.extent), self.extent)
         values = convert_channels(values, self.channels)
-        scale, shift = self.affine()
-        prepared: np.ndarray = values * scale
+        # A row at a time: NumPy is ten times as slow where the innermost axis is that of channels.
+        scale, shift = (np.tile(numbers, self.extent[1]) for numbers in self.affine())
+        rows = values.reshape(*values.shape[:2], -1)
+        prepared: np.ndarray = rows * scale
         prepared += shift
-        return prepared
+        return prepared.reshape(values.shape)
 
     def affine(self) -> tuple[np.ndarray, np.ndarray]:
         """What pixels from 0 to 255 are multiplied by, and what is then added; float32, (C,)."""

@@ -14,7 +14,14 @@ from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
 
 if TYPE_CHECKING:
-    Multigraph = networkx.MultiDiGraph[int]
+
+    class Multigraph(networkx.MultiDiGraph[int]):
+        """Its dictionaries themselves: networkx's views of them cost four times as much."""
+
+        _node: dict[int, dict[str, Any]]
+        _pred: dict[int, dict[int, dict[int, dict[str, Any]]]]
+        _succ: dict[int, dict[int, dict[int, dict[str, Any]]]]
+
 else:
     Multigraph = networkx.MultiDiGraph
 
@@ -81,7 +88,7 @@ class Graph:
 
     def __init__(self, name: str = "") -> None:
         self.name_of_model = name
-        self.net: Multigraph = networkx.MultiDiGraph()
+        self.net = Multigraph()
         self.inputs: dict[str, Value] = {}
         self.outputs: dict[str, Value] = {}
         self.heads: list[Head] = []
@@ -132,31 +139,30 @@ class Graph:
     # Reading -------------------------------------------------------------------------------------
 
     def attributes(self, node: Node) -> dict[str, Any]:
-        attributes: dict[str, Any] = self.net.nodes[node]
+        attributes: dict[str, Any] = self.net._node[node]
         return attributes
 
     def op(self, node: Node) -> Op:
-        result: Op = self.net.nodes[node]["op"]
+        result: Op = self.net._node[node]["op"]
         return result
 
     def types(self, node: Node) -> tuple[Type, ...]:
-        result: tuple[Type, ...] = self.net.nodes[node]["types"]
+        result: tuple[Type, ...] = self.net._node[node]["types"]
         return result
 
     def name(self, node: Node) -> str:
-        result: str = self.net.nodes[node]["name"]
+        result: str = self.net._node[node]["name"]
         return result
 
     def span(self, node: Node) -> Span | None:
-        result: Span | None = self.net.nodes[node]["span"]
+        result: Span | None = self.net._node[node]["span"]
         return result
 
     def operands(self, node: Node) -> tuple[Value, ...]:
         """The values that a node takes, in the order of its slots."""
-        # The adjacency itself: networkx's edge views cost four times as much.
         edges = [
             (slot, source, data["output"])
-            for source, keyed in self.net._pred[node].items()  # type: ignore[attr-defined]
+            for source, keyed in self.net._pred[node].items()
             for slot, data in keyed.items()
         ]
         edges.sort()
@@ -169,7 +175,7 @@ class Graph:
         """The nodes that read a value, each with the slot."""
         return sorted(
             (node, slot)
-            for node, keyed in self.net._succ[value.node].items()  # type: ignore[attr-defined]
+            for node, keyed in self.net._succ[value.node].items()
             for slot, data in keyed.items()
             if data["output"] == value.output
         )
@@ -185,8 +191,8 @@ class Graph:
         return list(self._sorted)
 
     def _in_order(self) -> list[Node]:
-        before: dict[Node, dict[Node, Any]] = self.net._pred  # type: ignore[attr-defined]
-        after: dict[Node, dict[Node, Any]] = self.net._succ  # type: ignore[attr-defined]
+        before: dict[Node, dict[Node, Any]] = self.net._pred
+        after: dict[Node, dict[Node, Any]] = self.net._succ
         order = {node: (data["order"], node) for node, data in self.net.nodes.items()}
         if all(order[source] < order[node] for node in before for source in before[node]):
             return sorted(before, key=order.__getitem__)
@@ -196,7 +202,8 @@ class Graph:
 
     def of(self, *kinds: type[Op]) -> list[Node]:
         """The nodes whose operation is one of the kinds, in topological order."""
-        return [node for node in self.nodes() if isinstance(self.op(node), kinds)]
+        held = self.net._node
+        return [node for node in self.nodes() if isinstance(held[node]["op"], kinds)]
 
     def __len__(self) -> int:
         return len(self.net)
@@ -232,12 +239,12 @@ class Graph:
     def prune(self) -> None:
         """Remove every node that no output, head or update depends on; named inputs stay."""
         waiting = [v.node for v in (*self.roots(), *self.inputs.values())] + list(self.updates)
-        live: set[Node] = set()
+        before, live = self.net._pred, set()
         while waiting:
             node = waiting.pop()
             if node not in live:
                 live.add(node)
-                waiting.extend(self.net.predecessors(node))
+                waiting.extend(before[node])
         self.remove([node for node in self.net if node not in live])
 
     def remove(self, nodes: Iterable[Node]) -> None:
@@ -253,7 +260,7 @@ class Graph:
         waiting = [node]
         while waiting:
             node = waiting.pop()
-            if node in self.net and node not in kept and not self.net._succ[node]:  # type: ignore[attr-defined]
+            if node in self.net and node not in kept and not self.net._succ[node]:
                 waiting += set(self.net.predecessors(node))
                 self.remove([node])
 

@@ -61,7 +61,8 @@ class Rule(Rewrite):
     replacement: Callable[..., Value | Declined | None]
 
     def apply(self, graph: Graph) -> Iterator[Event]:
-        for node in list(graph.nodes()):
+        kinds = self.pattern.kind if isinstance(self.pattern.kind, tuple) else (self.pattern.kind,)
+        for node in graph.of(*kinds):
             if node not in graph.net:
                 continue
             matched: dict[str, Any] = {}
@@ -90,10 +91,13 @@ class Sweep(Rewrite):
     function: Callable[[Graph], Iterator[Found]]
 
     def apply(self, graph: Graph) -> Iterator[Event]:
+        changed = False
         for value, declined in self.function(graph):
             reason = declined.reason if declined else None
+            changed = changed or reason is None
             yield Event(self.name, value.name, graph.span(value.node), reason)
-        graph.prune()
+        if changed:
+            graph.prune()
 
 
 def rule(

@@ -99,7 +99,7 @@ class Backend(Protocol):
         """What a program runs within: a stream, a number of threads."""
 
     def allocate(self, nbytes: int) -> Array:
-        """A buffer of bytes, aligned to 64."""
+        """A buffer of bytes, all zero, aligned to 64."""
 
     def view(self, buffer: Array, offset: int, type: Type) -> Array:
         """The part of a buffer that holds a value of a type."""

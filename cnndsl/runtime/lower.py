@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from cnndsl.graph.graph import Graph, Node, Value
@@ -24,14 +24,16 @@ ENOUGH = 0.95
 class _Buffer:
     """Bytes that one or several values share.
 
-    `state` is the state that they are, or the node that derives them from states once for all; such
-    bytes last, outside the arena.
+    `state` is the state that they are, or the node that derives them from states once for all, for
+    steps to read; such bytes last, outside the arena. `passing` are those that only another
+    derivation reads: they share a place beside the states.
     """
 
     nbytes: int
     first: int
     last: int
     state: Node | None = None
+    passing: bool = False
     offset: int = 0
 
 
@@ -54,11 +56,21 @@ class _Draft:
     placement: Placement
     buffers: dict[Value, _Buffer]
     layout: Plan
+    passing_bytes: int
     scratch_bytes: int
 
     @property
     def arena_bytes(self) -> int:
         return self.layout.nbytes + self.scratch_bytes
+
+    def place_states(self, elsewhere: Collection[Node] = ()) -> int:
+        """Give the states that are not elsewhere their places, behind what passes; all bytes."""
+        nbytes = self.passing_bytes
+        for buffer in _unique(self.buffers):
+            if buffer.state is not None and buffer.state not in elsewhere:
+                buffer.offset = nbytes
+                nbytes += round_up(buffer.nbytes)
+        return nbytes
 
 
 def lower(
@@ -81,11 +93,7 @@ def lower(
     }
     arena = backend.allocate(draft.arena_bytes)
     scratch = backend.view(arena, draft.layout.nbytes, Type((draft.scratch_bytes,), "uint8"))
-    state_bytes = 0
-    for buffer in _unique(draft.buffers):
-        if buffer.state is not None and buffer.state not in elsewhere:
-            buffer.offset = state_bytes
-            state_bytes += round_up(buffer.nbytes)
+    state_bytes = draft.place_states(elsewhere)
     state = backend.allocate(state_bytes)
 
     views: dict[Value, Array] = {}
@@ -93,7 +101,7 @@ def lower(
         if buffer.state in elsewhere:
             views[value] = elsewhere[buffer.state]
             continue
-        base = arena if buffer.state is None else state
+        base = state if buffer.passing or buffer.state is not None else arena
         views[value] = backend.view(base, buffer.offset, value.type.at(batch))
 
     def view(value: Value) -> Array | None:
@@ -153,8 +161,7 @@ def lower(
 def planned_bytes(graph: Graph, backend: Backend, batch: int) -> tuple[int, int]:
     """The bytes that a program's arena and its states will have, without allocating any."""
     draft = _drafted(graph, backend, batch)
-    states = (b.nbytes for b in _unique(draft.buffers) if b.state is not None)
-    return draft.arena_bytes, sum(map(round_up, states))
+    return draft.arena_bytes, draft.place_states()
 
 
 def _states(graph: Graph, slot: Callable[[Value], Slot]) -> dict[str, Slot]:
@@ -179,8 +186,8 @@ def _drafted(graph: Graph, backend: Backend, batch: int) -> _Draft:
     A part of a concat that is computed early makes the whole concat wait in memory, and a slice
     that is read late its whole value.
     """
-    order = schedule(graph)
     fixed = constant_nodes(graph)
+    order = _derived_first(graph, schedule(graph), fixed)
     best = _draft(graph, backend, batch, order, Placement(graph, order, fixed, backend, batch))
     for kind, share in ((Concat, 1.0), (Slice, ENOUGH)):
         if graph.of(kind):
@@ -195,12 +202,20 @@ def _draft(
 ) -> _Draft:
     calls = list(_calls(graph, backend, batch, order, placement))
     buffers = _assign_buffers(graph, backend, calls, placement, batch)
-    arena_buffers = [b for b in _unique(buffers) if b.state is None]
-    layout = plan([Lifetime(b.nbytes, b.first, b.last) for b in arena_buffers])
-    for buffer, offset in zip(arena_buffers, layout.offsets, strict=True):
-        buffer.offset = offset
+    unique = _unique(buffers)
+    layout = _placed(b for b in unique if b.state is None and not b.passing)
+    passing = _placed(b for b in unique if b.passing)
     scratch_bytes = max((call.kernel.workspace for call in calls), default=0)
-    return _Draft(calls, placement, buffers, layout, scratch_bytes)
+    return _Draft(calls, placement, buffers, layout, passing.nbytes, scratch_bytes)
+
+
+def _placed(buffers: Iterable[_Buffer]) -> Plan:
+    """A plan of buffers that share memory; they get their offsets."""
+    found = list(buffers)
+    layout = plan([Lifetime(b.nbytes, b.first, b.last) for b in found])
+    for buffer, offset in zip(found, layout.offsets, strict=True):
+        buffer.offset = offset
+    return layout
 
 
 def _calls(
@@ -283,6 +298,27 @@ def schedule(graph: Graph) -> list[Node]:
     return result
 
 
+def _derived_first(graph: Graph, order: list[Node], fixed: set[Node]) -> list[Node]:
+    """What is derived from states once for all, before all else and each just before its reader.
+
+    So what only another derivation reads lives short.
+    """
+    steps = [node for node in order if node not in fixed]
+    wanted = [source for node in steps for source in sorted(graph.net.predecessors(node))]
+    wanted += [value.node for value in graph.outputs.values()]
+    derived: dict[Node, None] = {}
+
+    def derive(node: Node) -> None:
+        if node in fixed and node not in derived:
+            for source in sorted(graph.net.predecessors(node)):
+                derive(source)
+            derived[node] = None
+
+    for node in wanted:
+        derive(node)
+    return [*derived, *steps]
+
+
 def _assign_buffers(
     graph: Graph, backend: Backend, calls: list[_Call], placement: Placement, batch: int
 ) -> dict[Value, _Buffer]:
@@ -302,6 +338,8 @@ def _assign_buffers(
         last_use[root] = max(last_use.get(root, -1), last_use.get(value, -1))
     fixed = constant_nodes(graph)
     updated = {value: state for state, value in graph.updates.items()}
+    read = {v for call in calls if call.node not in fixed for v in call.operands}
+    kept = {placement.root(value) for value in (*read, *graph.outputs.values())}
 
     buffers: dict[Value, _Buffer] = {}
     for node in graph.net:
@@ -324,8 +362,10 @@ def _assign_buffers(
             if root in buffers or last_use.get(root, -1) < 0:
                 continue
             nbytes = backend.nbytes(root.type.at(batch))
+            derived = root.node in fixed
+            lasting = root.node if derived and root in kept else None
             reused: _Buffer | None = None
-            slot = may_alias.get(value.output)
+            slot = may_alias.get(value.output) if lasting is None else None
             alone = slot is not None and call.operands.count(call.operands[slot]) == 1
             if slot is not None and alone and not placement.shared(value):
                 operand = call.operands[slot]
@@ -334,8 +374,8 @@ def _assign_buffers(
                 if old is not None and dies and old.nbytes == nbytes and id(old) not in taken:
                     reused = None if placement.shared(operand) else old
             if reused is None:
-                lasting = root.node if root.node in fixed else None
-                reused = _Buffer(nbytes, here, last_use[root], state=lasting)
+                passing = derived and lasting is None
+                reused = _Buffer(nbytes, here, last_use[root], lasting, passing)
             else:
                 taken.add(id(reused))
             reused.last = max(reused.last, last_use[root])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 ALIGNMENT = 64
 
@@ -32,28 +34,26 @@ def plan(lifetimes: Sequence[Lifetime]) -> Plan:
     (greedy by size).
     """
     offsets = [0] * len(lifetimes)
-    placed: list[int] = []
+    # Those with a place: where they begin and end, and their lifetimes; in the order of places, so
+    # that one pass finds the gaps.
+    placed: list[tuple[int, int, int, int]] = []
     total = 0
     order = sorted(range(len(lifetimes)), key=lambda i: (-lifetimes[i].nbytes, lifetimes[i].first))
     for index in order:
         item = lifetimes[index]
-        size = round_up(item.nbytes)
+        size, first, last = round_up(item.nbytes), item.first, item.last
         best, best_gap, end = None, None, 0
-        for other in placed:
-            there = lifetimes[other]
-            if there.first > item.last or there.last < item.first:
+        for here, there, earliest, latest in placed:
+            if earliest > last or latest < first:
                 continue
-            gap = offsets[other] - end
+            gap = here - end
             if gap >= size and (best_gap is None or gap < best_gap):
                 best, best_gap = end, gap
-            end = max(end, offsets[other] + round_up(there.nbytes))
-        offsets[index] = end if best is None else best
-        total = max(total, offsets[index] + size)
-        # `placed` stays in the order of offsets, so that one pass finds the gaps.
-        position = next(
-            (i for i, other in enumerate(placed) if offsets[other] > offsets[index]), len(placed)
-        )
-        placed.insert(position, index)
+            if there > end:
+                end = there
+        offset = offsets[index] = end if best is None else best
+        total = max(total, offset + size)
+        insort(placed, (offset, offset + size, first, last), key=itemgetter(0))
     return Plan(tuple(offsets), total)
 
 

@@ -44,14 +44,14 @@ KINDS = ("he", "xavier", "lecun")
 
 
 def initial_states(
-    graph: Graph, initialisation: Initialisation, seed: int
+    graph: Graph, initialisation: Initialisation, seed: int, threads: int | None = None
 ) -> dict[str, np.ndarray[Any, Any]]:
     """The first value of every parameter and buffer, by path.
 
-    Independent of the order of the graph: each path has random numbers of its own.
+    Independent of the order of the graph, and of threads: each path has random numbers of its own.
     """
     leaves = {graph.name(node): graph.op(node) for node in graph.of(*STATE)}
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(threads) as pool:
         draw = partial(_draw, initialisation, seed)
         return dict(zip(leaves, pool.map(draw, leaves, leaves.values()), strict=True))
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,17 @@ _AUGMENTATIONS: dict[str, Callable[[int], Augmentation]] = {
 }
 
 
+@contextmanager
+def _switching_often() -> Iterator[None]:
+    """Let other threads go on with short tasks while one compiles: it gives way every 0.1 ms."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
 class Interrupted(Exception):
     """Training was asked to stop; the last checkpoint holds everything up to this step."""
 
@@ -100,7 +114,11 @@ class Trainer:
         self.validation = self._watching(split, held) if len(held) else None
         self.batches = self.loader.batches
         graph = self.network.graph
-        self.program = compile_training(graph, recipe.objective, self.backend, recipe.batch)
+        self._first_epoch: Iterator[Any] | None = self.loader.epoch(0)
+        draw = partial(initial_states, graph, recipe.initialisation, recipe.seed, threads=1)
+        with ThreadPoolExecutor(1) as pool, _switching_often():
+            self.first_states = pool.submit(draw)
+            self.program = compile_training(graph, recipe.objective, self.backend, recipe.batch)
         self.progress = Progress()
 
     @cached_property
@@ -153,20 +171,16 @@ class Trainer:
     def first_step(self) -> Program:
         """The program of a step, ready to run on fresh weights and the first batch."""
         self._initialise()
-        self._write(*next(self.loader.epoch(0)))
+        self._write(*next(self._batches(0, 0)))
         return self.program
 
     def _initialise(self) -> None:
-        recipe = self.recipe
-        states = {
-            name: np.zeros(slot.type.concrete(), slot.type.dtype)
-            for name, slot in self.program.states.items()
-        }
-        states |= initial_states(self.network.graph, recipe.initialisation, recipe.seed)
-        for name in self.program.states:
+        """Write the first values of states; moments stay zero."""
+        states = self.first_states.result()
+        for name in self.program.states.keys() & states.keys():
             self.program.write(name, states[name])
         if "seed" in self.program.states:
-            self.program.write("seed", recipe.seed)
+            self.program.write("seed", self.recipe.seed)
 
     def _start(self, resume: bool) -> None:
         graph = self.network.graph
@@ -206,11 +220,16 @@ class Trainer:
         values = saved.metadata["progress"]
         self.progress = Progress(**{**values, "losses": tuple(values["losses"])})
 
+    def _batches(self, epoch: int, start: int) -> Iterator[Any]:
+        """The batches of an epoch; the first one's were begun while the step was compiled."""
+        begun, self._first_epoch = self._first_epoch, None
+        return begun if begun and not (epoch or start) else self.loader.epoch(epoch, start)
+
     def _epoch(self, epoch: int) -> None:
         began = saved = time.monotonic()
         elapsed_before = self.progress.seconds
         start = self.progress.batch
-        for images, labels in self.loader.epoch(epoch, start=start):
+        for images, labels in self._batches(epoch, start):
             self._step(images, labels)
             now = time.monotonic()
             self.progress = replace(self.progress, seconds=elapsed_before + now - began)

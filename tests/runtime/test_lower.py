@@ -15,6 +15,8 @@ from cnndsl.compile import (
     compile_inference,
     compile_training,
     elaborate_text,
+    inference_graph,
+    program_of,
     training_graph,
 )
 from cnndsl.graph.check import verify
@@ -166,3 +168,27 @@ def test_weight_decay_spares_biases_and_norms() -> None:
         assert decays["conv1.weight"] == decays["fc1.weight"] == 0.5
         spared = 0.5 if everything else 0.0
         assert decays["conv1.bias"] == decays["bn1.gamma"] == decays["fc1.bias"] == spared
+
+
+def test_of_weights_derived_in_turn_the_last_alone_are_kept() -> None:
+    """Those before them share a place, and a refresh makes them again."""
+    layers = " -> ".join(["conv 32, 3x3, bias=true -> bn -> scale -> relu"] * 5)
+    graph = elaborate_text(f"model m {{ input 6x6x32 -> {layers} }}")
+    program = prepared(compile_inference(graph, get_backend("numpy"), 2), graph)
+    scaled = [s for s in program.setup if (s.name, s.text) == ("conv1.weight", "scale_filters")]
+    assert len(scaled) == 2
+    # As they are given, as they are read, and of one layer at a time as they were in between.
+    weights = sum(slot.array.nbytes for slot in program.states.values())
+    assert program.state_bytes < (2.1 + 1 / 5) * weights
+    image = np.random.default_rng(0).normal(size=(2, 6, 6, 32)).astype(np.float32)
+    results = []
+    for _ in range(2):
+        program.write("image", image)
+        program.refresh()
+        program.run()
+        results.append(program.read("logits"))
+    np.testing.assert_array_equal(*results)
+    plain = prepared(program_of(inference_graph(graph, ()), get_backend("numpy"), 2), graph)
+    plain.write("image", image)
+    plain.run()
+    np.testing.assert_allclose(results[0], plain.read("logits"), rtol=1e-4, atol=1e-4)

@@ -124,7 +124,7 @@ class Engine:
         return limit
 
     def allocate(self, nbytes: int) -> Array:
-        raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+        raw = np.zeros(nbytes + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + nbytes]
 

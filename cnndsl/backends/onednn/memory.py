@@ -136,7 +136,12 @@ def layout_of(handle: Handle | None, type: Type) -> Layout | None:
     if handle is None:
         return None
     found = replace(_layout(handle), letters="nchw" if type.batched else "goihw"[-_rank(handle) :])
-    return None if found == _layout(canonical(_plain(type), found.extents)) else found
+    return None if found == _of_canonical(_plain(type), found.extents) else found
+
+
+@cache
+def _of_canonical(type: Type, extents: tuple[int, ...]) -> Layout:
+    return _layout(canonical(type, extents))
 
 
 @cache
