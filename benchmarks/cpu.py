@@ -17,12 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import cpu_page
-from cpu_pairs import MODES, Plan, alone, interval, pair, ratio
+from cpu_pairs import BF16, MODES, Plan, alone, interval, pair, ratio
 from cpu_worker import Job
 from measure import RESULTS, busy, write_result
 
@@ -51,7 +52,7 @@ INFERENCE = (
 BATCHES = (1, 16)
 STARTING = ("resnet:resnet20", "resnet:resnet50")
 #: How far the norms of logits may be apart, relatively.
-AGREE = 1e-3
+AGREE = {"f32": 1e-3, "bf16": 5e-2}
 #: The part of the machine that others may take before we warn.
 BUSY = 0.05
 WHAT = ("train", "infer", "memory", "start", "write")
@@ -108,8 +109,9 @@ def compare(job: Job, modes: list[str], plan: Plan) -> dict[str, Any]:
     """A job of ours against each mode of the peers in turn."""
     pairs = {}
     for mode in modes:
-        result = pair(job, of_peer(job, mode), plan)
-        wrong = job.use == "infer" and result.get("results_differ_by", 0) > AGREE
+        own = replace(job, precision="bf16" if mode == BF16 else "f32")
+        result = pair(own, of_peer(job, mode), plan)
+        wrong = job.use == "infer" and result.get("results_differ_by", 0) > AGREE[own.precision]
         if wrong:
             result = {
                 "skipped": f"its logits differ from ours by {result['results_differ_by']:.0e}"

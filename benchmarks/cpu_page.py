@@ -9,14 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from cpu_pairs import MODES, interval, ratio
+from cpu_pairs import BF16, MODES, interval, ratio
 
 from cnndsl.files import write_whole
 
 Entry = dict[str, Any]
 PEERS = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}
-#: A mode in another precision: shown, but in no race with float32.
-OTHER_PRECISION = ("torch:bf16",)
 
 HEAD = """# Benchmarks on the CPU
 
@@ -30,19 +28,20 @@ All sides have the same weights, images and labels, and their first results agre
 whose masks are each side's own). A training step is the forward pass, the loss (side heads
 included), the backward pass and the update by SGD with momentum 0.9, in PyTorch the fused one.
 PyTorch's networks are made of its ordinary layers; its modes are eager execution, `channels_last`,
-`torch.compile`, both, and autocast to bf16 (`channels_last`); for inference a traced network that
-is frozen and optimised (`channels_last`), and Inductor with frozen weights. Compiling and
-warming up do not count; a table shows the modes that were measured. What ours counts includes
-copying the images in.
+`torch.compile` and both; for inference a traced network that is frozen and optimised
+(`channels_last`), and Inductor with frozen weights. Compiling and warming up do not count; a table
+shows the modes that were measured. What ours counts includes copying the images in.
 """
 TRAINING = """## Training steps
 
-Milliseconds a step, float32; bf16 is PyTorch's autocast and takes no part in the ratio. A mode
-marked * was so far behind that it had one turn.
+Milliseconds a step, float32. A mode marked * was so far behind that it had one turn.
 """
 INFERENCE = """## Forward passes
 
 Milliseconds a batch, float32. A mode marked * was so far behind that it had one turn.
+"""
+PRECISION = """The same with bfloat16 between layers, in PyTorch by its autocast (`channels_last`).
+Processors without AVX-512 have no arithmetic for it: ours computes in float32 and rounds.
 """
 MEMORY = """## Memory of a training step
 
@@ -98,6 +97,8 @@ def markdown(content: dict[str, Any]) -> str:
         of_kind = [e for e in entries if e["what"] == what]
         if of_kind:
             parts += [text, table(*times(of_kind, what, peaks)), *gaps(of_kind)]
+            short = [e for e in of_kind if BF16 in ran(e)]
+            parts += [PRECISION, table(*in_bf16(short))] if short else []
     for what, text, unit in (("memory", MEMORY, held), ("start", START, started)):
         of_kind = [e for e in entries if e["what"] == what]
         if of_kind:
@@ -119,9 +120,7 @@ def ran(entry: Entry) -> dict[str, Any]:
 def fastest(entry: Entry, peer: str) -> dict[str, Any] | None:
     """The pair with a peer's fastest mode in float32."""
     pairs = [
-        pair
-        for mode, pair in ran(entry).items()
-        if mode.partition(":")[0] == peer and mode not in OTHER_PRECISION
+        pair for mode, pair in ran(entry).items() if mode.partition(":")[0] == peer and mode != BF16
     ]
     return min(pairs, key=lambda pair: seconds(pair, "peer"), default=None)
 
@@ -135,7 +134,7 @@ def times(
     entries: list[Entry], what: str, peaks: dict[str, float]
 ) -> tuple[list[str], list[list[str]]]:
     """The table of training steps or of forward passes."""
-    modes = [mode for mode in MODES[what] if any(mode in ran(entry) for entry in entries)]
+    modes = [m for m in MODES[what] if m != BF16 and any(m in ran(entry) for entry in entries)]
     peers = [peer for peer in PEERS if any(fastest(entry, peer) for entry in entries)]
     head = ["", "batch", "ours", *(mode.removeprefix("torch:") for mode in modes)]
     for peer in peers:
@@ -161,6 +160,21 @@ def times(
         moved = measured[0]["ours"]["moved_bytes"]
         row.append(f"{moved / own / peaks['bytes_per_second']:.0%}")
         rows.append(row)
+    return head, rows
+
+
+def in_bf16(entries: list[Entry]) -> tuple[list[str], list[list[str]]]:
+    """The table of the same in bfloat16: ours, PyTorch's autocast, and ours in float32."""
+    rows = []
+    for entry in entries:
+        pair = ran(entry)[BF16]
+        exact = fastest(entry, "torch")
+        own, peer = seconds(pair, "ours"), seconds(pair, "peer")
+        few = "*" if len(pair["peer"]["seconds"]) == 1 else ""
+        row = [f"`{entry['network']}`", str(entry["batch"]), f"{1e3 * own:,.1f}"]
+        row += [f"{1e3 * peer:,.1f}{few}", f"**{ratio(pair):.2f}**", _interval(pair)]
+        rows.append([*row, f"{own / seconds(exact, 'ours'):.2f}" if exact else "–"])
+    head = ["", "batch", "ours", "PyTorch", "PyTorch ÷ ours", "95 %", "ours ÷ ours in float32"]
     return head, rows
 
 

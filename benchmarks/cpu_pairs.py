@@ -19,7 +19,7 @@ from cpu_worker import Job
 
 WORKER = Path(__file__).with_name("cpu_worker.py")
 
-#: The modes of each peer by what they do. bf16 is no race with float32: it is shown by itself.
+#: The modes of each peer by what they do.
 MODES = {
     "train": (
         "torch:eager",
@@ -34,9 +34,12 @@ MODES = {
         "torch:frozen",
         "torch:inductor",
         "torch:inductor_channels_last",
+        "torch:bf16",
         "onnxruntime",
     ),
 }
+#: A mode in bf16: it races with ours in bf16.
+BF16 = "torch:bf16"
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,10 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker does: `use` is "train" or "infer", `input` HxWxC or empty for the model's."""
+    """What a worker does: `use` is "train" or "infer", `input` HxWxC or empty for the model's.
+
+    `precision`, "f32" or "bf16", is ours; a mode of a peer says its own.
+    """
 
     mode: str
     network: str
@@ -44,6 +47,7 @@ class Job:
     batch: int
     input: str = ""
     warmup: int = 3
+    precision: str = "f32"
 
     def arguments(self) -> list[str]:
         """The job as a command line."""
@@ -83,6 +87,7 @@ def ours(job: Job, imported: Callable[[], None]) -> Side:
     from cnndsl.backends import get_backend
     from cnndsl.compile import Objective, compile_inference, compile_training
     from cnndsl.diagnostics import CnndslError
+    from cnndsl.passes.precision import element_type
 
     try:
         engine = get_backend(job.mode.partition(":")[2] or None)
@@ -92,10 +97,11 @@ def ours(job: Job, imported: Callable[[], None]) -> Side:
     graph, states = job.load()
     images, labels = data(graph, job.batch)
     training = job.use == "train"
+    precision = element_type(job.precision)
     if training:
-        program = compile_training(graph, Objective(), engine, job.batch)
+        program = compile_training(graph, Objective(precision=precision), engine, job.batch)
     else:
-        program = compile_inference(graph, engine, job.batch)
+        program = compile_inference(graph, engine, job.batch, precision=precision)
     for name, slot in program.states.items():
         program.write(name, states.get(name, np.zeros(slot.type.concrete(), slot.type.dtype)))
     if training:
@@ -312,6 +318,7 @@ def main() -> None:
     parser.add_argument("batch", type=int)
     parser.add_argument("input", nargs="?", default="")
     parser.add_argument("warmup", nargs="?", type=int, default=3)
+    parser.add_argument("precision", nargs="?", default="f32")
     parser.add_argument("--export", type=Path, help="write this .onnx file and end")
     options = vars(parser.parse_args())
     path, job = options.pop("export"), Job(**options)
