@@ -205,7 +205,7 @@ def _inference(network: Any, image: Any, mode: str, compiled: bool) -> Callable[
 
     def step() -> Any:
         with without(), torch.autocast("cpu", torch.bfloat16, enabled=mode == "bf16"):
-            return run(image)
+            return run(image).float()
 
     return step
 

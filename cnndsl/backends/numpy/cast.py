@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 
 import ml_dtypes  # noqa: F401  It makes "bfloat16" a type of NumPy's.
 import numpy as np
@@ -50,12 +51,13 @@ class InFloat32(Kernel):
     """A kernel on float32 copies of what is narrow.
 
     `copies` are the bytes that the copy of each input and output takes, None of one that needs
-    none; the inputs are the first `count`.
+    none; the inputs are the first `count`; `copying` gives what copies an array to another one.
     """
 
     inner: Kernel = field(kw_only=True)
     copies: tuple[int | None, ...] = field(kw_only=True)
     count: int = field(kw_only=True)
+    copying: Callable[[Array, Array], Callable[[], None]] = field(kw_only=True)
 
     def bind(self, *arrays: Array) -> Callable[[], None]:
         values, scratch = arrays[: len(self.copies)], arrays[-1]
@@ -78,15 +80,13 @@ class InFloat32(Kernel):
             None if nbytes is None or array is None else (array, copy)
             for array, copy, nbytes in zip(values, wide, self.copies, strict=True)
         ]
-        before = [pair for pair in copied[: self.count] if pair]
-        after = [pair for pair in copied[self.count :] if pair]
+        before = [self.copying(copy, array) for array, copy in filter(None, copied[: self.count])]
+        after = [self.copying(array, copy) for array, copy in filter(None, copied[self.count :])]
+        calls = (*before, call, *after)
 
         def run() -> None:
-            for array, copy in before:
-                np.copyto(copy, array)
-            call()
-            for array, copy in after:
-                np.copyto(array, copy)
+            for each in calls:
+                each()
 
         return run
 
@@ -96,10 +96,11 @@ def in_float32(
     inputs: tuple[Type, ...],
     outputs: tuple[Type, ...],
     nbytes: Callable[[Type], int] = lambda type: type.total_bytes,
+    copying: Callable[[Array, Array], Callable[[], None]] | None = None,
 ) -> Kernel:
     """The kernel for narrow values, given the one for the same in float32.
 
-    `nbytes` says what a value takes.
+    `nbytes` says what a value takes; `copying` gives what copies an array to another one.
     """
     types = (*inputs, *outputs)
     copies = tuple(2 * nbytes(type) if type.narrow else None for type in types)
@@ -111,6 +112,7 @@ def in_float32(
         inner=inner,
         copies=copies,
         count=len(inputs),
+        copying=copying or partial(partial, np.copyto),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 from cnndsl.backends.numpy.cast import in_float32, widened
+from cnndsl.backends.onednn import parallel
 from cnndsl.backends.onednn.api import Algorithm, Failure, Propagation, engine, integers
 from cnndsl.backends.onednn.memory import Layout, any_layout, nbytes_of_value
 from cnndsl.backends.onednn.primitive import Choice, Description, attributes
@@ -45,7 +46,7 @@ def between_casts(
 
     def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         inner = choice.make(_wide_types(inputs), _wide_types(outputs))
-        return in_float32(inner, inputs, outputs, nbytes_of_value)
+        return in_float32(inner, inputs, outputs, nbytes_of_value, parallel.copying)
 
     return Choice(
         _layouts(choice.inputs, inputs),

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 
 from cnndsl.backends import numpy
-from cnndsl.backends.onednn.library import threads
 from cnndsl.backends.onednn.memory import Layout
+from cnndsl.backends.onednn.parallel import parts_of, together
 from cnndsl.backends.onednn.primitive import Choice, Choosers, Composed
 from cnndsl.graph.types import ITEM_BYTES, Type
 from cnndsl.ops.optimizer import SGD, Adam, AdamW, Optimizer
 from cnndsl.runtime.kernel import Array, Kernel
 from cnndsl.runtime.memory import round_up
-
-#: A part is worth a thread from this many elements on.
-WORTH_A_THREAD = 1 << 16
-
-
-@cache
-def _pool(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, "optimizer")
 
 
 def optimizer(op: Optimizer, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
@@ -35,7 +26,7 @@ def optimizer(op: Optimizer, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
         item = ITEM_BYTES[parameter.dtype]
         nbytes = layout.nbytes if isinstance(layout, Layout) else parameter.total_bytes
         count = nbytes // item
-        many = max(1, min(threads(), count // WORTH_A_THREAD))
+        many = parts_of(count)
         length = round_up(math.ceil(count / many) * item) // item
         part = Type((min(length, count),), parameter.dtype)
         flat = [part if type.shape == parameter.shape else type for type in inputs]
@@ -50,17 +41,7 @@ def optimizer(op: Optimizer, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
                 own = scratch[index * scratch_bytes :][: one.workspace]
                 cut = [a.reshape(-1)[piece] if a.size == count and a.ndim else a for a in values]
                 calls.append(partial(one.run, *cut, own))
-            if many == 1:
-                return calls[0]
-            pool = _pool(many - 1)
-
-            def run() -> None:
-                waiting = [pool.submit(call) for call in calls[1:]]
-                calls[0]()
-                for each in waiting:
-                    each.result()
-
-            return run
+            return together(calls)
 
         return Composed(
             may_alias=one.may_alias,
