@@ -88,6 +88,9 @@ class Backend(Protocol):
         The types are of a known batch; those of the inputs say in which layouts they are at hand.
         """
 
+    def keeps(self, layout: Hashable | None) -> bool:
+        """Whether a state may be laid out so: it is read back as it was written, to the bit."""
+
     def nbytes(self, type: Type) -> int:
         """The bytes of a value of a type, in its layout."""
 

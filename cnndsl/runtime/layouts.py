@@ -16,7 +16,8 @@ def assign_layouts(
     """Give every type its layout, and add a `reorder` before whoever wants another.
 
     A value is reordered once for all who want it alike. A state is laid out as its first reader
-    wants it, unless its layout is given by name, or it has parts; what updates it keeps to that.
+    wants it that wants what may be kept, unless its layout is given by name, or it has parts; what
+    updates it keeps to that.
     Data enters and leaves in the canonical layout.
     """
     states = states or {}
@@ -31,7 +32,7 @@ def assign_layouts(
     ordered: dict[tuple[Value, Hashable | None], Value] = {}
 
     def as_wanted(value: Value, layout: Hashable | None) -> Value:
-        if value.node in free:
+        if value.node in free and backend.keeps(layout):
             free.discard(value.node)
             _lay_out(graph, value.node, (layout,))
         if value.type.layout == layout:

@@ -111,6 +111,9 @@ class Engine:
         """The canonical layout, always."""
         return (None,) * len(inputs), (None,) * len(outputs)
 
+    def keeps(self, layout: Hashable | None) -> bool:
+        return True
+
     def nbytes(self, type: Type) -> int:
         return type.total_bytes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -25,9 +26,10 @@ from cnndsl.backends.onednn import (
     preferred,
     response,
     shape,
+    winograd,
 )
 from cnndsl.backends.onednn.api import Failure, Handle
-from cnndsl.backends.onednn.memory import Layout, canonical, nbytes_of_value
+from cnndsl.backends.onednn.memory import Layout, Transformed, canonical, nbytes_of_value
 from cnndsl.backends.onednn.preferred import Manner
 from cnndsl.backends.onednn.primitive import Choice, Choosers, is_slow
 from cnndsl.backends.onednn.reference import reference
@@ -45,13 +47,22 @@ CHOOSERS: Choosers = {
 
 
 @cache
-def _choice(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], manner: Manner) -> Choice:
+def _choice(
+    op: Op,
+    inputs: tuple[Type, ...],
+    outputs: tuple[Type, ...],
+    manner: Manner,
+    between_casts: bool = False,
+) -> Choice:
     dtypes = {type.dtype for type in (*inputs, *outputs)}
     chooser = reference if "float64" in dtypes else CHOOSERS.get(type(op), reference)
     if "bfloat16" in dtypes and chooser is not reference and not narrow.is_native():
-        return narrow.between_casts(op, inputs, outputs, partial(_choice, manner=manner))
+        choose = partial(_choice, manner=manner, between_casts=True)
+        return narrow.between_casts(op, inputs, outputs, choose)
     try:
-        with preferred.within(manner):
+        # What is rounded to bfloat16 is not transformed: that would magnify the rounding.
+        exact = winograd.none() if between_casts else nullcontext()
+        with preferred.within(manner), exact:
             choice = chooser(op, inputs, outputs)
     except Failure:
         return reference(op, inputs, outputs)
@@ -118,6 +129,9 @@ class Engine(numpy.Engine):
             f"`{op.name}` of {', '.join(map(str, inputs))} does not know what it wants"
         )
 
+    def keeps(self, layout: Hashable | None) -> bool:
+        return not isinstance(layout, Transformed)
+
     def nbytes(self, type: Type) -> int:
         return nbytes_of_value(type)
 
@@ -135,7 +149,7 @@ class Engine(numpy.Engine):
         return None if start is None else (slice(start, start + part.elements),)
 
     def view(self, buffer: Array, offset: int, type: Type) -> Array:
-        if not isinstance(type.layout, Layout):
+        if not isinstance(type.layout, Layout | Transformed):
             return super().view(buffer, offset, type)
         part = buffer[offset : offset + type.layout.nbytes]
         return part.view(type.dtype) if part.nbytes % ITEM_BYTES[type.dtype] == 0 else part

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cnndsl.backends.onednn import preferred
+from cnndsl.backends.onednn import preferred, winograd
 from cnndsl.backends.onednn.api import (
     Algorithm,
     Argument,
@@ -59,6 +59,8 @@ def convolution(
     behind = [then] if then else []
     after: list[PostOperation] = [*[Sum()] * adds, *behind]
     with preferred.at(op, x):
+        if winograd.pays(op, x, y, then):
+            return winograd.convolution(op, inputs, outputs, adds, then is not None)
         description = forward(op, x, weight, bias, wish(y), after)
     x_layout = layout_of(description.layout(Query.SOURCE), x)
     w_layout = layout_of(description.layout(Query.WEIGHTS), weight)
@@ -102,6 +104,9 @@ def input_gradient(
 ) -> Choice:
     weight, dy = inputs
     (dx,) = outputs
+    with preferred.at(op.conv, dx):
+        if winograd.pays(op.conv, dx, dy):
+            return winograd.input_gradient(op.conv, inputs, outputs)
     hint = forward(op.conv, dx, weight, None, any_layout(dy), ())
 
     def arguments(ways: tuple[Handle, Handle]) -> tuple[Any, ...]:

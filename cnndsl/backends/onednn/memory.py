@@ -65,6 +65,21 @@ class Layout:
         return None if channel % block else channel // block * stride
 
 
+@dataclass(frozen=True)
+class Transformed:
+    """The layout of filters as their Winograd transforms, 36 matrices: channels by filters.
+
+    `turned` are those of filters turned by 180 degrees, for the gradient of the input. No state is
+    kept so: 36 numbers do not give 9 back to the bit.
+    """
+
+    nbytes: int
+    turned: bool = False
+
+    def __str__(self) -> str:
+        return "winograd turned" if self.turned else "winograd"
+
+
 def _descending(parts: list[tuple[float, str]]) -> list[tuple[float, str]]:
     return sorted(parts, key=lambda part: part[0], reverse=True)
 
@@ -122,7 +137,8 @@ def part_of(whole: Handle, extents: Sequence[int], offsets: Sequence[int]) -> Ha
 
 def nbytes_of_value(type: Type) -> int:
     """The bytes of a value in its layout."""
-    return type.layout.nbytes if isinstance(type.layout, Layout) else type.total_bytes
+    layout = type.layout
+    return layout.nbytes if isinstance(layout, Layout | Transformed) else type.total_bytes
 
 
 def nbytes_of(handle: Handle) -> int:

@@ -88,6 +88,11 @@ def block() -> int | None:
     return size if size == 16 or _manner.get() is not Manner.CANONICAL else None
 
 
+def has_short_registers() -> bool:
+    """Whether registers are of 8 numbers: AVX2."""
+    return _library_block() == 8
+
+
 @cache
 def _library_block() -> int:
     """A register's worth of channels, 8 or 16: as the library blocks them if it is free to."""

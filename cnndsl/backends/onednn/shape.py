@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cnndsl.backends.onednn import winograd
 from cnndsl.backends.onednn.api import Argument, Handle
 from cnndsl.backends.onednn.copying import copy
-from cnndsl.backends.onednn.memory import Layout, descriptor, part_of, sizes
+from cnndsl.backends.onednn.memory import Layout, Transformed, descriptor, part_of, sizes
 from cnndsl.backends.onednn.preferred import block, blocked, preferred
 from cnndsl.backends.onednn.primitive import (
     Choice,
@@ -21,6 +22,8 @@ from cnndsl.runtime.kernel import Array, Kernel
 
 
 def reorder(op: Reorder, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
+    if isinstance(op.layout, Transformed):
+        return winograd.reorder(op.layout, inputs, outputs)
     layouts = (inputs[0].layout,), (op.layout,)
 
     def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
