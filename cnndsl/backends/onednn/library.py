@@ -12,6 +12,10 @@ from pathlib import Path
 #: The environment variable that names the library's file.
 VARIABLE = "CNNDSL_ONEDNN"
 
+#: How often GNU's OpenMP looks for work before its threads sleep: as long as the next primitive may
+#: take to come. Its default is milliseconds, in which NumPy's threads have no core.
+SPINS = "10000"
+
 #: The package that brings the library (Linux on x86-64).
 PACKAGE = "onednn-cpu-gomp"
 
@@ -47,6 +51,8 @@ def load() -> ctypes.CDLL:
     Raises:
         Unavailable: it is nowhere, cannot be loaded, or has another interface.
     """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     named = os.environ.get(VARIABLE)
     failures: list[str] = []
     for candidate in [named] if named else [*_installed(), *NAMES.get(sys.platform, _LINUX)]:

@@ -41,10 +41,9 @@ FILTERS = np.array(
         [0, 0, 1],
     ]
 )
-#: What the transforms cost, in multiply-adds of a convolution, as was measured: a number of a tile
-#: where there are few and where there are many, a filter's, a reorder's of a number of a map. It
-#: has to pay by a margin.
-FEW_TILES, MANY_TILES, FEW, A_FILTER, A_REORDER, MARGIN = 170, 95, 2000, 27, 100, 1.1
+#: What a number costs, in multiply-adds of a convolution, as was measured: in a tile among many,
+#: and more where there are few; in a filter; in a map that is reordered. It has to pay by a margin.
+A_TILE, FEW_TILES, A_FILTER, A_REORDER, MARGIN = 90, 9_000, 27, 100, 1.2
 
 
 _allowed: ContextVar[bool] = ContextVar("winograd", default=True)
@@ -122,7 +121,7 @@ def pays(op: Conv, x: Type, y: Type, then: Elementwise | None = None) -> bool:
     images, height, width, filters = y.concrete()
     positions, channels = images * height * width, x.channels
     tiles = images * math.ceil(height / OUT) * math.ceil(width / OUT)
-    number = FEW_TILES if tiles < FEW else MANY_TILES
+    number = A_TILE + FEW_TILES / tiles
     product = tiles * channels * filters / 0.75
     transforms = number * tiles * (channels + filters) + A_FILTER * channels * filters
     reorders = A_REORDER * positions * (channels + filters) if block() is not None else 0
