@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 def everywhere(monkeypatch) -> Iterator[None]:
     """Let every convolution of 3x3 be done so, however small."""
 
-    def fits(op: Conv, x, y, then=None) -> bool:
+    def fits(op: Conv, x, y, then=None, rate=1.0) -> bool:
         plain = op.kernel == (3, 3) and (op.stride, op.groups, op.dilation) == (1, 1, 1)
         relu = then is None or (then.algorithm == winograd.Algorithm.RELU and not then.alpha)
         return plain and relu and winograd._allowed.get()

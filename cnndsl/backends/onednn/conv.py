@@ -139,7 +139,7 @@ def weight_gradient(
     x, dy = inputs
     weight, *bias = outputs
     with preferred.at(op.conv, x):
-        if winograd.pays(op.conv, x, dy):
+        if winograd.pays(op.conv, x, dy, rate=winograd.OF_FILTERS):
             return winograd.weight_gradient(op, inputs, outputs)
     vector = descriptor(bias[0]) if bias else None
     hint = forward(op.conv, x, replace(weight, dtype=x.dtype), None, any_layout(dy), ())

@@ -44,6 +44,8 @@ FILTERS = np.array(
 #: What a number costs, in multiply-adds of a convolution, as was measured: in a tile among many,
 #: and more where there are few; in a filter; in a map that is reordered. It has to pay by a margin.
 A_TILE, FEW_TILES, A_FILTER, A_REORDER, MARGIN = 90, 9_000, 27, 100, 1.2
+#: At what part of the processor's rate the library's gradients of 3x3 filters run.
+OF_FILTERS = 0.6
 
 
 _allowed: ContextVar[bool] = ContextVar("winograd", default=True)
@@ -109,8 +111,11 @@ def _product(matrix: Array, columns: Array, result: Array) -> Callable[[], None]
     )
 
 
-def pays(op: Conv, x: Type, y: Type, then: Elementwise | None = None) -> bool:
-    """Whether a convolution, or its gradient of the input, is faster so."""
+def pays(op: Conv, x: Type, y: Type, then: Elementwise | None = None, rate: float = 1.0) -> bool:
+    """Whether a convolution, or a gradient of it, is faster so.
+
+    `rate` is that of the library's own, as a part of what the processor can do.
+    """
     if not _allowed.get():
         return False
     relu = then is None or (then.algorithm == Algorithm.RELU and not then.alpha)
@@ -125,7 +130,7 @@ def pays(op: Conv, x: Type, y: Type, then: Elementwise | None = None) -> bool:
     product = tiles * channels * filters / 0.75
     transforms = number * tiles * (channels + filters) + A_FILTER * channels * filters
     reorders = A_REORDER * positions * (channels + filters) if block() is not None else 0
-    direct = 9 * positions * channels * filters
+    direct = 9 * positions * channels * filters / rate
     return MARGIN * (POINTS * (product + transforms) + reorders) < direct
 
 
