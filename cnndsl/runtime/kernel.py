@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -43,6 +43,22 @@ class Kernel:
     def bind(self, *arrays: Array) -> Callable[[], None]:
         """What executes the kernel on these arrays, once for all."""
         return partial(self.run, *arrays)
+
+
+def no_run(*arrays: Array) -> None:
+    """What kernels are executed by that have to be bound: never called."""
+    raise TypeError("a kernel is bound to its arrays before it is executed")
+
+
+@dataclass(frozen=True)
+class Composed(Kernel):
+    """A kernel that has to be bound: of a primitive, of several, or one between casts."""
+
+    run: Callable[..., None] = no_run
+    binder: Callable[..., Callable[[], None]] = field(default=no_run, repr=False)  # type: ignore[assignment]
+
+    def bind(self, *arrays: Array) -> Callable[[], None]:
+        return self.binder(*arrays)
 
 
 class Backend(Protocol):

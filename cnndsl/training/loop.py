@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnndsl.compile import compile_inference, compile_training
+from cnndsl.compile import compile_inference
 from cnndsl.data.augment import Augmentation, Crop, Cutout, Flip, Shift
 from cnndsl.data.dataset import Dataset, Split, stratified_split
 from cnndsl.data.loader import Loader
@@ -30,9 +27,9 @@ from cnndsl.graph.leaves import STATE
 from cnndsl.runtime.kernel import Backend
 from cnndsl.runtime.program import Program
 from cnndsl.training import checkpoint
+from cnndsl.training.begin import fresh_step
 from cnndsl.training.display import Display, Reading, Silent
 from cnndsl.training.evaluate import Score, evaluate
-from cnndsl.training.initialise import initial_states
 from cnndsl.training.progress import Progress, Result
 from cnndsl.training.recipe import Recipe
 
@@ -57,17 +54,6 @@ _AUGMENTATIONS: dict[str, Callable[[int], Augmentation]] = {
     "shift": Shift,
     "cutout": Cutout,
 }
-
-
-@contextmanager
-def _switching_often() -> Iterator[None]:
-    """Let other threads go on with short tasks while one compiles: it gives way every 0.1 ms."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-4)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 class Interrupted(Exception):
@@ -115,10 +101,7 @@ class Trainer:
         self.batches = self.loader.batches
         graph = self.network.graph
         self._first_epoch: Iterator[Any] | None = self.loader.epoch(0)
-        draw = partial(initial_states, graph, recipe.initialisation, recipe.seed, threads=1)
-        with ThreadPoolExecutor(1) as pool, _switching_often():
-            self.first_states = pool.submit(draw)
-            self.program = compile_training(graph, recipe.objective, self.backend, recipe.batch)
+        self.program = fresh_step(graph, recipe, self.backend)
         self.progress = Progress()
 
     @cached_property
@@ -170,21 +153,11 @@ class Trainer:
 
     def first_step(self) -> Program:
         """The program of a step, ready to run on fresh weights and the first batch."""
-        self._initialise()
         self._write(*next(self._batches(0, 0)))
         return self.program
 
-    def _initialise(self) -> None:
-        """Write the first values of states; moments stay zero."""
-        states = self.first_states.result()
-        for name in self.program.states.keys() & states.keys():
-            self.program.write(name, states[name])
-        if "seed" in self.program.states:
-            self.program.write("seed", self.recipe.seed)
-
     def _start(self, resume: bool) -> None:
         graph = self.network.graph
-        self._initialise()
         last = self.out / "checkpoints" / LAST
         if last.exists() and not resume:
             raise error(

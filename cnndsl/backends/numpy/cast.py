@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 
 import ml_dtypes  # noqa: F401  It makes "bfloat16" a type of NumPy's.
@@ -23,7 +23,7 @@ from cnndsl.ops.shape import (
     SliceGradient,
     Unflatten,
 )
-from cnndsl.runtime.kernel import Array, Builders, Kernel
+from cnndsl.runtime.kernel import Array, Builders, Composed, Kernel
 from cnndsl.runtime.memory import round_up
 
 #: What moves elements as they are, of whatever type.
@@ -46,51 +46,6 @@ def widened(op: Op) -> Op:
     return replace(op, **types)  # type: ignore[type-var]
 
 
-@dataclass(frozen=True)
-class InFloat32(Kernel):
-    """A kernel on float32 copies of what is narrow.
-
-    `copies` are the bytes that the copy of each input and output takes, None of one that needs
-    none; the inputs are the first `count`; `copying` gives what copies an array to another one.
-    """
-
-    inner: Kernel = field(kw_only=True)
-    copies: tuple[int | None, ...] = field(kw_only=True)
-    count: int = field(kw_only=True)
-    copying: Callable[[Array, Array], Callable[[], None]] = field(kw_only=True)
-
-    def bind(self, *arrays: Array) -> Callable[[], None]:
-        values, scratch = arrays[: len(self.copies)], arrays[-1]
-        written_over = {self.count + out: slot for out, slot in self.inner.may_alias}
-        wide: list[Array] = []
-        used = 0
-        for place, (array, nbytes) in enumerate(zip(values, self.copies, strict=True)):
-            slot = written_over.get(place)
-            if array is None or nbytes is None:
-                wide.append(array)
-            elif slot is not None and self.copies[slot] == nbytes:
-                wide.append(wide[slot])
-            else:
-                copy = scratch[used : used + nbytes].view(np.float32)
-                wide.append(copy.reshape(array.shape))
-                used += round_up(nbytes)
-        own = (scratch[used : used + self.inner.workspace],) if self.inner.workspace else ()
-        call = self.inner.bind(*wide, *own)
-        copied = [
-            None if nbytes is None or array is None else (array, copy)
-            for array, copy, nbytes in zip(values, wide, self.copies, strict=True)
-        ]
-        before = [self.copying(copy, array) for array, copy in filter(None, copied[: self.count])]
-        after = [self.copying(array, copy) for array, copy in filter(None, copied[self.count :])]
-        calls = (*before, call, *after)
-
-        def run() -> None:
-            for each in calls:
-                each()
-
-        return run
-
-
 def in_float32(
     inner: Kernel,
     inputs: tuple[Type, ...],
@@ -98,26 +53,48 @@ def in_float32(
     nbytes: Callable[[Type], int] = lambda type: type.total_bytes,
     copying: Callable[[Array, Array], Callable[[], None]] | None = None,
 ) -> Kernel:
-    """The kernel for narrow values, given the one for the same in float32.
+    """The kernel for narrow values, given the one for the same in float32: it works on copies.
 
     `nbytes` says what a value takes; `copying` gives what copies an array to another one.
     """
-    types = (*inputs, *outputs)
-    copies = tuple(2 * nbytes(type) if type.narrow else None for type in types)
-    return InFloat32(
-        _bound,
-        inner.may_alias,
-        sum(round_up(each) for each in copies if each) + inner.workspace,
-        f"{inner.implementation or 'numpy'} in float32",
-        inner=inner,
-        copies=copies,
-        count=len(inputs),
-        copying=copying or partial(partial, np.copyto),
+    copies = [2 * nbytes(type) if type.narrow else None for type in (*inputs, *outputs)]
+    written_over = {len(inputs) + out: slot for out, slot in inner.may_alias}
+    copying = copying or partial(partial, np.copyto)
+
+    def bind(*arrays: Array) -> Callable[[], None]:
+        values, scratch = arrays[: len(copies)], arrays[-1]
+        wide: list[Array] = []
+        used = 0
+        for place, (array, size) in enumerate(zip(values, copies, strict=True)):
+            slot = written_over.get(place)
+            if array is None or size is None:
+                wide.append(array)
+            elif slot is not None and copies[slot] == size:
+                wide.append(wide[slot])
+            else:
+                wide.append(scratch[used : used + size].view(np.float32).reshape(array.shape))
+                used += round_up(size)
+        own = (scratch[used : used + inner.workspace],) if inner.workspace else ()
+        pairs = [
+            (array, copy) if size is not None and array is not None else None
+            for array, copy, size in zip(values, wide, copies, strict=True)
+        ]
+        calls = [copying(copy, array) for array, copy in filter(None, pairs[: len(inputs)])]
+        calls.append(inner.bind(*wide, *own))
+        calls += [copying(array, copy) for array, copy in filter(None, pairs[len(inputs) :])]
+
+        def run() -> None:
+            for call in calls:
+                call()
+
+        return run
+
+    return Composed(
+        may_alias=inner.may_alias,
+        workspace=sum(round_up(size) for size in copies if size) + inner.workspace,
+        implementation=f"{inner.implementation or 'numpy'} in float32",
+        binder=bind,
     )
-
-
-def _bound(*arrays: Array) -> None:
-    raise TypeError("the kernel is bound to its arrays before it is executed")
 
 
 KERNELS: Builders = {Cast: cast}

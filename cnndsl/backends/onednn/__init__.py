@@ -54,9 +54,10 @@ def _choice(
     manner: Manner,
     between_casts: bool = False,
 ) -> Choice:
-    dtypes = {type.dtype for type in (*inputs, *outputs)}
-    chooser = reference if "float64" in dtypes else CHOOSERS.get(type(op), reference)
-    if "bfloat16" in dtypes and chooser is not reference and not narrow.is_native():
+    types = (*inputs, *outputs)
+    double = any(type.dtype == "float64" for type in types)
+    chooser = reference if double else CHOOSERS.get(type(op), reference)
+    if any(type.narrow for type in types) and chooser is not reference and not narrow.is_native():
         choose = partial(_choice, manner=manner, between_casts=True)
         return narrow.between_casts(op, inputs, outputs, choose)
     try:

@@ -28,7 +28,6 @@ from cnndsl.backends.onednn.preferred import as_it_is, block, wish
 from cnndsl.backends.onednn.primitive import (
     Choice,
     Choosers,
-    Composed,
     Description,
     Elementwise,
     PostOperation,
@@ -42,7 +41,7 @@ from cnndsl.backends.onednn.primitive import (
 )
 from cnndsl.graph.types import Type
 from cnndsl.ops.conv import Conv, ConvInputGradient, ConvWeightGradient
-from cnndsl.runtime.kernel import Array, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel
 
 
 def convolution(

@@ -11,7 +11,6 @@ from cnndsl.backends.onednn.preferred import blocked, common, preferred
 from cnndsl.backends.onednn.primitive import (
     Choice,
     Choosers,
-    Composed,
     Description,
     Elementwise,
     attributes,
@@ -22,7 +21,7 @@ from cnndsl.backends.onednn.shape import reorder
 from cnndsl.graph.leaves import Accumulate, Reorder
 from cnndsl.graph.types import Type
 from cnndsl.ops.merge import Add, Concat, Multiply
-from cnndsl.runtime.kernel import Array, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel
 
 
 def add(

@@ -17,7 +17,6 @@ from cnndsl.backends.onednn.memory import Layout, descriptor, workspace_of
 from cnndsl.backends.onednn.primitive import (
     Choice,
     Choosers,
-    Composed,
     Description,
     Elementwise,
     attributes,
@@ -32,7 +31,7 @@ from cnndsl.ops.norm import (
     BatchNormTraining,
     BatchNormTrainingGradient,
 )
-from cnndsl.runtime.kernel import Array, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel
 
 STATISTICS = (Argument.SCALE, Argument.SHIFT, Argument.MEAN, Argument.VARIANCE)
 AFFINE = Normalization.SCALE | Normalization.SHIFT

@@ -9,10 +9,10 @@ from functools import partial
 from cnndsl.backends import numpy
 from cnndsl.backends.onednn.memory import Layout
 from cnndsl.backends.onednn.parallel import parts_of, together
-from cnndsl.backends.onednn.primitive import Choice, Choosers, Composed
+from cnndsl.backends.onednn.primitive import Choice, Choosers
 from cnndsl.graph.types import ITEM_BYTES, Type
 from cnndsl.ops.optimizer import SGD, Adam, AdamW, Optimizer
-from cnndsl.runtime.kernel import Array, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel
 from cnndsl.runtime.memory import round_up
 
 

@@ -12,14 +12,13 @@ from cnndsl.backends.onednn.preferred import preferred
 from cnndsl.backends.onednn.primitive import (
     Choice,
     Choosers,
-    Composed,
     Description,
     attributes,
     kernel,
 )
 from cnndsl.graph.types import Type
 from cnndsl.ops.pool import AveragePool, AveragePoolGradient, MaxPool, MaxPoolGradient, Pool
-from cnndsl.runtime.kernel import Array, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel
 
 
 def _geometry(op: Pool, x: Type) -> tuple[Any, ...]:

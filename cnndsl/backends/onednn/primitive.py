@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from cnndsl.backends.onednn.api import (
 from cnndsl.backends.onednn.memory import descriptor, memory, nbytes_of
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
-from cnndsl.runtime.kernel import Array, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel
 
 
 @dataclass(frozen=True)
@@ -140,22 +140,6 @@ def address(array: Array) -> int:
     """Where an array of NumPy begins."""
     place: int = array.ctypes.data
     return place
-
-
-def no_run(*arrays: Array) -> None:
-    """What primitives are executed by: never called, they are bound."""
-    raise TypeError("a primitive is bound to its arrays before it is executed")
-
-
-@dataclass(frozen=True)
-class Composed(Kernel):
-    """A kernel of one primitive, of several, or of one and a little more: `binder` binds them."""
-
-    run: Callable[..., None] = no_run
-    binder: Callable[..., Callable[[], None]] = field(default=no_run, repr=False)  # type: ignore[assignment]
-
-    def bind(self, *arrays: Array) -> Callable[[], None]:
-        return self.binder(*arrays)
 
 
 #: What a memory is to a primitive, and its descriptor; no role: it is not given to it.

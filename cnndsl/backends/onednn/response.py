@@ -19,7 +19,6 @@ from cnndsl.backends.onednn.primitive import (
     Binary,
     Choice,
     Choosers,
-    Composed,
     Description,
     Elementwise,
     PostOperation,
@@ -31,7 +30,7 @@ from cnndsl.backends.onednn.primitive import (
 from cnndsl.graph.types import Size, Type
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.norm import LocalResponseNorm, LocalResponseNormGradient
-from cnndsl.runtime.kernel import Array, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel
 from cnndsl.runtime.memory import round_up
 
 Call = Callable[[], None]

@@ -12,13 +12,12 @@ from cnndsl.backends.onednn.preferred import block, blocked, preferred
 from cnndsl.backends.onednn.primitive import (
     Choice,
     Choosers,
-    Composed,
     kernel,
 )
 from cnndsl.graph.leaves import Reorder
 from cnndsl.graph.types import Type
 from cnndsl.ops.shape import Identity, Slice, SliceGradient
-from cnndsl.runtime.kernel import Array, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel
 
 
 def reorder(op: Reorder, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
