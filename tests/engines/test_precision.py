@@ -193,3 +193,11 @@ def test_convolutions_are_the_librarys_own_where_it_has_them() -> None:
     )
     convs = [s.implementation for s in program.steps if s.text.startswith("conv")]
     assert not [name for name in convs if "float32" in name]
+
+
+def test_the_command_line_offers_every_precision() -> None:
+    from cnndsl.cli.run import command
+    from cnndsl.passes.precision import PRECISIONS
+
+    (option,) = [option for option in command.params if option.name == "precision"]
+    assert list(option.type.choices) == list(PRECISIONS)
