@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -110,9 +110,14 @@ class Backend(Protocol):
     def nbytes(self, type: Type) -> int:
         """The bytes of a value of a type, in its layout."""
 
-    def part(self, whole: Type, part: Type, index: View) -> View | None:
-        """Where the array of a value holds the part of it at an index; None if kernels cannot read
-        and write it there."""
+    def part(
+        self, whole: Type, part: Type, index: View, writer: Op, readers: Collection[Op]
+    ) -> tuple[View, Type] | None:
+        """Where the array of a value holds the part of it at an index, and its type there.
+
+        None if the kernels of what writes the part (a join and an `Identity` copy to it, a slice
+        leaves it as it is) or of what reads it cannot do so there.
+        """
 
     def running(self) -> AbstractContextManager[object]:
         """What a program runs within: a stream, a number of threads."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cnndsl.graph.graph import Graph, Node, Value
 from cnndsl.graph.leaves import STATE, Input
@@ -11,7 +11,7 @@ from cnndsl.graph.op import View
 from cnndsl.graph.types import Type
 from cnndsl.ops.merge import Concat
 from cnndsl.ops.shape import Identity, Slice
-from cnndsl.runtime.kernel import STRIDED, Array, Backend, Kernel, in_one_piece
+from cnndsl.runtime.kernel import Array, Backend, Kernel
 from cnndsl.runtime.memory import Lifetime, Plan, plan, round_up
 from cnndsl.runtime.placement import Placement
 from cnndsl.runtime.program import Program, Slot, Step
@@ -103,13 +103,14 @@ def lower(
             continue
         base = state if buffer.passing or buffer.state is not None else arena
         views[value] = backend.view(base, buffer.offset, value.type.at(batch))
+    placement = draft.placement
 
     def view(value: Value) -> Array | None:
-        part = draft.placement.parts.get(value)
+        part = placement.parts.get(value)
         if part is not None and value not in views:
             whole = view(part.whole)
             if whole is not None:
-                views[value] = whole[part.index]
+                views[value] = whole[placement.place(value)]
         return views.get(value)
 
     writers = {value.node for value in graph.updates.values()}
@@ -122,7 +123,9 @@ def lower(
         if call.index is not None and results[0] is not None:
             results = (results[0][call.index],)
         arguments = (*(view(v) for v in call.operands), *results)
-        moved = sum(a.nbytes for a in arguments if a is not None)
+        copied = call.operands if call.index is not None else call.results
+        held = zip((*call.operands, *copied), arguments, strict=True)
+        moved = sum(backend.nbytes(v.type.at(batch)) for v, a in held if a is not None)
         if call.kernel.workspace:
             arguments = (*arguments, scratch)
         op, types = graph.op(node), [v.type for v in graph.operands(node)]
@@ -131,7 +134,7 @@ def lower(
             op.spell(*types),
             call.kernel.bind(*arguments),
             tuple(
-                None if array is None else Slot(array, value.type.at(batch))
+                None if array is None else Slot(array, placement.type(value))
                 for array, value in zip(results, call.results, strict=True)
             ),
             node in writers,
@@ -143,7 +146,7 @@ def lower(
         (setup if node in fixed else steps).append(step)
 
     def slot(value: Value) -> Slot:
-        return Slot(view(value), value.type.at(batch))
+        return Slot(view(value), placement.type(value))
 
     return Program(
         tuple(steps),
@@ -200,7 +203,7 @@ def _drafted(graph: Graph, backend: Backend, batch: int) -> _Draft:
 def _draft(
     graph: Graph, backend: Backend, batch: int, order: list[Node], placement: Placement
 ) -> _Draft:
-    calls = list(_calls(graph, backend, batch, order, placement))
+    calls = list(_calls(graph, backend, order, placement))
     buffers = _assign_buffers(graph, backend, calls, placement, batch)
     unique = _unique(buffers)
     layout = _placed(b for b in unique if b.state is None and not b.passing)
@@ -219,34 +222,25 @@ def _placed(buffers: Iterable[_Buffer]) -> Plan:
 
 
 def _calls(
-    graph: Graph, backend: Backend, batch: int, order: list[Node], placement: Placement
+    graph: Graph, backend: Backend, order: list[Node], placement: Placement
 ) -> Iterator[_Call]:
     """The kernels in order: none for a view, and of a join only those of parts not in place."""
-
-    def type_of(value: Value) -> Type:
-        known = value.type.at(batch)
-        return replace(known, layout=STRIDED) if placement.strided(value) else known
 
     for node in order:
         if node in placement.views:
             continue
         op, operands, results = graph.op(node), graph.operands(node), graph.results(node)
         placed = placement.placed(node, operands)
-        if any(placed):
-            places = op.places(*(v.type for v in operands))
+        places = op.places(*(v.type for v in operands))
+        if any(placed) or (places and results[0] in placement.parts):
             for value, index, there in zip(operands, places, placed, strict=True):
                 if not there:
-                    target = value.type.at(batch)
-                    whole = results[0].type.at(batch)
-                    place = backend.part(whole, target, index)
-                    assert place is not None
-                    if not in_one_piece(place):
-                        target = replace(target, layout=STRIDED)
-                    kernel = backend.kernel(Identity(), (type_of(value),), (target,))
+                    place, target = placement.copied(results[0], value, index)
+                    kernel = backend.kernel(Identity(), (placement.type(value),), (target,))
                     yield _Call(node, kernel, (value,), results, place)
             continue
-        inputs = tuple(type_of(v) for v in operands)
-        kernel = backend.kernel(op, inputs, tuple(type_of(v) for v in results))
+        inputs = tuple(placement.type(v) for v in operands)
+        kernel = backend.kernel(op, inputs, tuple(placement.type(v) for v in results))
         yield _Call(node, kernel, operands, results)
 
 

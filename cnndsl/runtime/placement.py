@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from cnndsl.graph.graph import Graph, Node, Value
 from cnndsl.graph.leaves import STATE, Input
 from cnndsl.graph.op import Op, View
-from cnndsl.runtime.kernel import Backend, in_one_piece
+from cnndsl.graph.types import Type
+from cnndsl.ops.shape import Identity
+from cnndsl.runtime.kernel import Backend
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A value that is a part of another: what its array holds at `index`."""
+    """A value that is a part of another, at `index`; who writes it, and who reads it alone."""
 
     whole: Value
     index: View
+    writer: Op
+    readers: tuple[Op, ...]
 
 
 class Placement:
@@ -39,9 +43,15 @@ class Placement:
         """`copying` is an operation that is to copy all the same."""
 
         def part(whole: Value, part: Value, index: View) -> Part | None:
-            there = backend.part(whole.type.at(batch), part.type.at(batch), index)
-            return None if there is None else Part(whole, there)
+            users = {user for user, _ in graph.users(part)} - {whole.node}
+            readers = tuple(graph.op(user) for user in users)
+            types = whole.type.at(batch), part.type.at(batch)
+            placed = backend.part(*types, index, part.op, readers)
+            return None if placed is None else Part(whole, index, part.op, readers)
 
+        self._backend = backend
+        self._batch = batch
+        self._places: dict[Value, tuple[View, Type]] = {}
         self.parts: dict[Value, Part] = {}
         updating = set(graph.updates.values())
         free = [
@@ -80,14 +90,30 @@ class Placement:
         """Whether a value's memory holds others too."""
         return value in self.parts or value in self._wholes
 
-    def strided(self, value: Value) -> bool:
-        """Whether a value is not in one piece."""
-        while value in self.parts:
+    def place(self, value: Value) -> View:
+        """Where the array of what a value is a part of holds it."""
+        return self._place(value)[0]
+
+    def type(self, value: Value) -> Type:
+        """The type of a value where it is: a part may be in a layout of its own."""
+        return self._place(value)[1] if value in self.parts else value.type.at(self._batch)
+
+    def copied(self, whole: Value, value: Value, index: View) -> tuple[View, Type]:
+        """Where a join holds a copy of an operand, and the type of the copy."""
+        place = self._backend.part(
+            self.type(whole), value.type.at(self._batch), index, Identity(), ()
+        )
+        assert place is not None
+        return place
+
+    def _place(self, value: Value) -> tuple[View, Type]:
+        if value not in self._places:
             part = self.parts[value]
-            if not in_one_piece(part.index):
-                return True
-            value = part.whole
-        return False
+            types = self.type(part.whole), value.type.at(self._batch)
+            place = self._backend.part(*types, part.index, part.writer, part.readers)
+            assert place is not None
+            self._places[value] = place
+        return self._places[value]
 
     def placed(self, node: Node, operands: Sequence[Value]) -> list[bool]:
         """Which operands of a join are in its result already."""

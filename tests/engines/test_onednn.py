@@ -47,6 +47,8 @@ MORE = (
     "input 8x8x16 -> relu as a -> add { | conv 16, 1x1 | from a | conv 16, 3x3 } -> relu",
     "input 8x8x16 -> concat { | conv 16, 1x1 | conv 32, 3x3 -> relu | maxpool 3x3, /1, pad=1 }",
     "input 8x8x16 -> concat { | conv 5, 1x1 | conv 12, 3x3 -> relu | identity }",
+    "input 8x8x16 -> conv 16, 3x3 -> concat { | bn -> relu -> conv 8, 1x1 | identity }"
+    " -> concat { | bn -> conv 16, 3x3 | identity } -> concat { | relu -> conv 8, 3x3 | identity }",
     "input 8x8x32 -> slice 8..24 -> relu as a -> concat { | conv 16, 3x3 | from a }",
     "input 8x8x32 -> slice 3..20 -> conv 16, 3x3",
     "input 8x8x32 -> conv 32, 3x3 as a -> avgpool global -> fc 32 -> sigmoid as g"
@@ -165,6 +167,15 @@ def test_the_rest_is_reordered_before_and_after_wide_convolutions_alone() -> Non
 def test_parts_of_one_image_are_computed_where_they_are_joined(reference: str) -> None:
     program = compile_inference(network(reference, "224x224x3"), ENGINE, 1)
     assert not [step.text for step in program.steps if "concat" in step.text]
+
+
+def test_a_dense_block_of_several_images_copies_what_each_layer_adds_and_no_more() -> None:
+    """A network of 121 layers joins 58 times; its blocks begin with what is copied once."""
+    program = compile_inference(network("densenet:densenet121", "224x224x3"), ENGINE, 2)
+    joins = [step for step in program.steps if "concat" in step.text]
+    added = 32 * (6 * 56**2 + 12 * 28**2 + 24 * 14**2 + 16 * 7**2)
+    begun = 64 * 56**2 + 128 * 28**2 + 256 * 14**2 + 512 * 7**2
+    assert sum(step.moved for step in joins) == 2 * 2 * 4 * (added + begun)
 
 
 def test_a_state_reads_as_it_was_written_whatever_its_layout() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -33,7 +34,15 @@ from cnndsl.graph.op import Op, View
 from cnndsl.graph.rewrite import Rewrite
 from cnndsl.graph.types import Type
 from cnndsl.passes.epilogues import EPILOGUES
-from cnndsl.runtime.kernel import Array, Builder, Kernel, Layouts, MissingKernel
+from cnndsl.runtime.kernel import (
+    STRIDED,
+    Array,
+    Builder,
+    Kernel,
+    Layouts,
+    MissingKernel,
+    in_one_piece,
+)
 from cnndsl.runtime.memory import ALIGNMENT
 
 FAMILIES = (
@@ -117,8 +126,12 @@ class Engine:
     def nbytes(self, type: Type) -> int:
         return type.total_bytes
 
-    def part(self, whole: Type, part: Type, index: View) -> View | None:
-        return index
+    def part(
+        self, whole: Type, part: Type, index: View, writer: Op, readers: Collection[Op]
+    ) -> tuple[View, Type] | None:
+        """Everywhere; in the layout `STRIDED` where that is not in one piece."""
+        strided = whole.layout == STRIDED or not in_one_piece(index)
+        return index, replace(part, layout=STRIDED) if strided else part
 
     def running(self) -> AbstractContextManager[object]:
         """BLAS on one thread unless more are asked for: its threads spin, and on a busy machine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache, partial
@@ -17,6 +17,7 @@ from cnndsl.backends.onednn import (
     copying,
     dense,
     epilogue,
+    images,
     library,
     merge,
     narrow,
@@ -107,6 +108,8 @@ class Engine(numpy.Engine):
         return library.threads()
 
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+        if any(images.are_apart(type) for type in (*inputs, *outputs)):
+            return images.one_by_one(op, inputs, outputs, _kernel)
         return _kernel(op, inputs, outputs)
 
     def manner(self, graph: Graph) -> Hashable:
@@ -136,18 +139,30 @@ class Engine(numpy.Engine):
     def nbytes(self, type: Type) -> int:
         return nbytes_of_value(type)
 
-    def part(self, whole: Type, part: Type, index: View) -> View | None:
-        """A part in one piece: in the canonical layout of the first axis, in blocks of channels."""
+    def part(
+        self, whole: Type, part: Type, index: View, writer: Op, readers: Collection[Op]
+    ) -> tuple[View, Type] | None:
+        """A part in one piece: in the canonical layout of the first axis, in blocks of channels.
+
+        Of several images it is in one piece each, for who works by the image.
+        """
         if whole.layout is None and part.layout is None:
-            return index if in_one_piece(index) else None
+            return (index, part) if in_one_piece(index) else None
         *others, channels = index
         maps = whole.is_map and part.is_map and len(index) == len(whole.concrete())
         if not maps or any(each != slice(None) for each in others):
             return None
         if not isinstance(whole.layout, Layout) or not isinstance(channels, slice):
             return None
-        start = whole.layout.place_of(part, channels.start or 0)
-        return None if start is None else (slice(start, start + part.elements),)
+        place = whole.layout.part(part, channels.start or 0)
+        if place is None:
+            return None
+        start, there = place
+        by_image = images.are_written_by(writer) and all(map(images.are_read_by, readers))
+        if images.are_apart(there) and not by_image:
+            return None
+        length = there.layout.span if isinstance(there.layout, Layout) else there.elements
+        return (slice(start, start + length),), there
 
     def view(self, buffer: Array, offset: int, type: Type) -> Array:
         if not isinstance(type.layout, Layout | Transformed):

@@ -52,17 +52,38 @@ class Layout:
             inner += [(stride, f"{count}{letter}") for count, stride in rest]
         return "".join(text for _, text in (*_descending(outer), *_descending(inner)))
 
-    def place_of(self, part: Type, channel: int) -> int | None:
-        """Where the elements begin that a map of the channels from one on has; None if it is not
-        in one piece as it is laid out itself."""
+    @property
+    def span(self) -> int:
+        """From the first element to behind the last."""
+        parts = [each for axis in self.axes for each in axis]
+        return 1 + sum((count - 1) * stride for count, stride in parts)
+
+    @property
+    def apart(self) -> bool:
+        """Whether images, along the first axis, do not follow each other at once."""
+        count, stride = self.axes[0][0]
+        return count > 1 and stride > math.prod(n for axis in self.axes[1:] for n, _ in axis)
+
+    def part(self, part: Type, channel: int) -> tuple[int, Type] | None:
+        """Where the elements begin that a map of the channels from one on has, and its type there.
+
+        It is laid out as by itself, but that its images may be farther apart; None if it is not.
+        """
         own = part.layout if isinstance(part.layout, Layout) else _layout(canonical(part))
-        for here, there in zip(self.axes, own.axes, strict=True):
+        images, *axes = own.axes
+        for here, there in zip(self.axes[1:], axes, strict=True):
             strides = [stride for _, stride in here]
             if any(count > 1 and stride not in strides for count, stride in there):
                 return None
         (_, stride), *inner = self.axes[1]
         block = math.prod(count for count, _ in inner)
-        return None if channel % block else channel // block * stride
+        if channel % block:
+            return None
+        start = channel // block * stride
+        if images == self.axes[0]:
+            return start, part
+        handle = part_of(self.descriptor, own.extents, [0] * len(own.extents))
+        return start, replace(part, layout=replace(_layout(handle), letters=own.letters))
 
 
 @dataclass(frozen=True)
