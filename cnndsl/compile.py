@@ -27,9 +27,9 @@ from cnndsl.passes.join import join_states
 from cnndsl.passes.precision import set_precision
 from cnndsl.passes.training import add_loss, for_training, freeze
 from cnndsl.passes.updates import add_updates
-from cnndsl.runtime.kernel import Backend
+from cnndsl.runtime.kernel import Backend, Kernel
 from cnndsl.runtime.layouts import assign_layouts
-from cnndsl.runtime.lower import lower, planned_bytes
+from cnndsl.runtime.lower import kernels_of, lower, planned_bytes
 from cnndsl.runtime.program import Program, Slot
 from cnndsl.runtime.recompute import recompute, recompute_cheaply
 
@@ -151,18 +151,36 @@ def planned_memory(
     Raises:
         CnndslError: the objective does not fit.
     """
-    inference, training = (rewrites_for(backend, rs) for rs in (FOR_INFERENCE, FOR_TRAINING))
-    graphs = {
-        "inference": inference_graph(
-            graph, inference, backend.fusions, precision=objective.precision
-        ),
-        "training": training_graph(graph, objective, training, backend.fusions),
-    }
     planned = {}
-    for use, each in graphs.items():
-        assign_layouts(each, backend, batch)
-        _make_smaller(each, backend, batch, objective.memory if use == "training" else None)
-        planned[use] = sum(planned_bytes(each, backend, batch))
+    for use in ("inference", "training"):
+        lowered = _planned(graph, use, objective, backend, batch)
+        planned[use] = sum(planned_bytes(lowered, backend, batch))
+    return planned
+
+
+def planned_kernels(
+    graph: Graph, use: str, objective: Objective, backend: Backend, batch: int
+) -> list[tuple[str, Kernel]]:
+    """The kernels of a program of "inference" or "training" in order, each with its layer's name.
+
+    None is bound to memory.
+    """
+    planned = _planned(graph, use, objective, backend, batch)
+    kernels = kernels_of(planned, backend, batch)
+    return [(planned.name(node), kernel) for node, kernel in kernels]
+
+
+def _planned(graph: Graph, use: str, objective: Objective, backend: Backend, batch: int) -> Graph:
+    """The graph that is lowered for "inference" or "training"."""
+    if use == "training":
+        rewrites = rewrites_for(backend, FOR_TRAINING)
+        planned = training_graph(graph, objective, rewrites, backend.fusions)
+    else:
+        rewrites = rewrites_for(backend, FOR_INFERENCE)
+        precision = objective.precision
+        planned = inference_graph(graph, rewrites, backend.fusions, precision=precision)
+    assign_layouts(planned, backend, batch)
+    _make_smaller(planned, backend, batch, objective.memory if use == "training" else None)
     return planned
 
 

@@ -1,14 +1,28 @@
-"""Writes files so that they are whole or not there at all."""
+"""Writes files so that they are whole or not there at all, and says where lasting ones go."""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cnndsl.diagnostics import error
+
+
+def cache_folder() -> Path:
+    """Where what took long to get is kept: `$CNNDSL_CACHE`, else the system's folder for that."""
+    if os.environ.get("CNNDSL_CACHE"):
+        return Path(os.environ["CNNDSL_CACHE"]).expanduser()
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "cnndsl"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local")) / "cnndsl/cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Caches/cnndsl"
+    return Path.home() / ".cache/cnndsl"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 
 from cnndsl.diagnostics import did_you_mean, error, register
 from cnndsl.runtime.kernel import Backend
@@ -15,7 +16,12 @@ register(
 )
 
 #: Engine by name, best first: the module that holds it. Each has a class `Engine`.
-BACKENDS = {"onednn": "cnndsl.backends.onednn", "numpy": "cnndsl.backends.numpy"}
+BACKENDS = {
+    "cuda": "cnndsl.backends.cuda.gpu",
+    "onednn": "cnndsl.backends.onednn",
+    "numpy": "cnndsl.backends.numpy",
+    "cuda-sim": "cnndsl.backends.cuda.simulated",
+}
 
 
 def get_backend(name: str | None = None, threads: int | None = None) -> Backend:
@@ -32,7 +38,8 @@ def get_backend(name: str | None = None, threads: int | None = None) -> Backend:
 
 def _found(name: str | None) -> Backend:
     if name is None:
-        engines = (_load(candidate) for candidate in BACKENDS)
+        names = [name for name in BACKENDS if name != "cuda" or _may_have_gpu()]
+        engines = (_load(candidate) for candidate in names)
         return next(engine for engine in engines if engine.unavailable() is None)
     if name not in BACKENDS:
         raise error(
@@ -46,6 +53,11 @@ def _found(name: str | None) -> Backend:
     if reason is not None:
         raise error("C0202", f"the {name} engine cannot run here: {reason}")
     return engine
+
+
+def _may_have_gpu() -> bool:
+    """Whether to look for a GPU at all, which takes a while: NVIDIA's driver makes one of these."""
+    return any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg"))
 
 
 def _load(name: str) -> Backend:

@@ -18,6 +18,7 @@ COMMANDS = {
     "fmt": "write a file in its canonical form",
     "summary": "print shapes, parameters, multiply-adds and receptive fields",
     "optimize": "show what the rewrites do to a network",
+    "kernels": "list the kernels that a GPU would execute, and show their text",
     "graph": "draw a network as SVG, DOT, Mermaid, or write it as .cnn",
     "export": "write a network and its weights as ONNX",
     "zoo": "list, show and copy the networks that come with cnndsl",

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from cnndsl.data.dataset import Dataset, Request, Split
-from cnndsl.data.download import Patience, cache_folder, fetch, mirrors_from_environment
+from cnndsl.data.download import Patience, fetch, mirrors_from_environment
 from cnndsl.data.registry import dataset
 from cnndsl.diagnostics import CnndslError, error
+from cnndsl.files import cache_folder
 
 #: Base URLs that serve both archives byte for byte; the first is their author's.
 MIRRORS = (

@@ -32,19 +32,6 @@ class Patience:
     rate: float = 250_000.0
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: `$CNNDSL_CACHE`, else the system's folder for caches."""
-    if os.environ.get("CNNDSL_CACHE"):
-        return Path(os.environ["CNNDSL_CACHE"]).expanduser()
-    if os.environ.get("XDG_CACHE_HOME"):
-        return Path(os.environ["XDG_CACHE_HOME"]) / "cnndsl"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local")) / "cnndsl/cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Caches/cnndsl"
-    return Path.home() / ".cache/cnndsl"
-
-
 def mirrors_from_environment(default: Sequence[str]) -> tuple[str, ...]:
     """The base URLs of `$CNNDSL_MIRRORS`, separated by commas, or `default`."""
     given = [word.strip() for word in os.environ.get("CNNDSL_MIRRORS", "").split(",")]

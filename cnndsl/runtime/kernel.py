@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping
+import time
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -119,6 +120,12 @@ class Backend(Protocol):
         leaves it as it is) or of what reads it cannot do so there.
         """
 
+    def sequence(self, calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
+        """What executes steps in order, whenever it is called, as fast as this engine can."""
+
+    def seconds(self, run: Callable[[], None]) -> float:
+        """How long a step takes that is executed now."""
+
     def running(self) -> AbstractContextManager[object]:
         """What a program runs within: a stream, a number of threads."""
 
@@ -138,6 +145,23 @@ class Backend(Protocol):
 def in_one_piece(index: View) -> bool:
     """Whether what an index takes of an array is in one piece: all of every axis but the first."""
     return all(not isinstance(s, slice) or s == slice(None) for s in index[1:])
+
+
+def in_turn(*calls: Callable[[], None]) -> Callable[[], None]:
+    """What executes one call after another."""
+
+    def run() -> None:
+        for call in calls:
+            call()
+
+    return calls[0] if len(calls) == 1 else run
+
+
+def seconds_on_host(run: Callable[[], None]) -> float:
+    """How long a call takes that returns when all is done."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
 
 
 class MissingKernel(Exception):

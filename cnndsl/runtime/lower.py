@@ -167,6 +167,11 @@ def planned_bytes(graph: Graph, backend: Backend, batch: int) -> tuple[int, int]
     return draft.arena_bytes, draft.place_states()
 
 
+def kernels_of(graph: Graph, backend: Backend, batch: int) -> list[tuple[Node, Kernel]]:
+    """The kernels of a program in order, each with the node that it is of; none is bound."""
+    return [(call.node, call.kernel) for call in _drafted(graph, backend, batch).calls]
+
+
 def _states(graph: Graph, slot: Callable[[Value], Slot]) -> dict[str, Slot]:
     """Every state by its name; of a state with parts, each part by its own."""
     states: dict[str, Slot] = {}

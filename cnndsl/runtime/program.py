@@ -69,8 +69,9 @@ class Program:
         self.arena_bytes = arena_bytes
         self.state_bytes = state_bytes
         first = next((i for i, step in enumerate(steps) if step.writes_state), len(steps))
-        calls = tuple(step.run for step in steps)
-        self._reading, self._writing = calls[:first], calls[first:]
+        calls = [step.run for step in steps]
+        self._reading = backend.sequence(calls[:first])
+        self._writing = backend.sequence(calls[first:]) if calls[first:] else None
         self._is_set_up = not setup
 
     def run(self, proceed: Callable[[], bool] = lambda: True) -> None:
@@ -84,11 +85,9 @@ class Program:
                 for step in self.setup:
                     step.run()
                 self._is_set_up = True
-            for run in self._reading:
-                run()
-            if self._writing and proceed():
-                for run in self._writing:
-                    run()
+            self._reading()
+            if self._writing is not None and proceed():
+                self._writing()
 
     def refresh(self) -> None:
         """Compute `setup` anew before the next run: states shared with another program changed."""

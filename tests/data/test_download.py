@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from serving import HASTE, Mirror, Server, code_of
 
-from cnndsl.data.download import Patience, cache_folder, fetch, mirrors_from_environment
+from cnndsl.data.download import Patience, fetch, mirrors_from_environment
 from cnndsl.diagnostics import CnndslError
+from cnndsl.files import cache_folder
 
 CONTENT = bytes(range(256)) * 800
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()

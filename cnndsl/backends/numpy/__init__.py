@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache
@@ -42,6 +42,8 @@ from cnndsl.runtime.kernel import (
     Layouts,
     MissingKernel,
     in_one_piece,
+    in_turn,
+    seconds_on_host,
 )
 from cnndsl.runtime.memory import ALIGNMENT
 
@@ -132,6 +134,12 @@ class Engine:
         """Everywhere; in the layout `STRIDED` where that is not in one piece."""
         strided = whole.layout == STRIDED or not in_one_piece(index)
         return index, replace(part, layout=STRIDED) if strided else part
+
+    def sequence(self, calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
+        return in_turn(*calls)
+
+    def seconds(self, run: Callable[[], None]) -> float:
+        return seconds_on_host(run)
 
     def running(self) -> AbstractContextManager[object]:
         """BLAS on one thread unless more are asked for: its threads spin, and on a busy machine

@@ -35,13 +35,12 @@ from cnndsl.backends.onednn.primitive import (
     Sum,
     attributes,
     best,
-    in_turn,
     kernel,
     tried,
 )
 from cnndsl.graph.types import Type
 from cnndsl.ops.conv import Conv, ConvInputGradient, ConvWeightGradient
-from cnndsl.runtime.kernel import Array, Composed, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel, in_turn
 
 
 def convolution(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cnndsl.backends.onednn import activation, conv, dense, merge, norm
-from cnndsl.backends.onednn.primitive import Choice, Chooser, Choosers, in_turn
+from cnndsl.backends.onednn.primitive import Choice, Chooser, Choosers
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
 from cnndsl.ops.activation import Relu
@@ -15,7 +15,7 @@ from cnndsl.ops.dense import FullyConnected
 from cnndsl.ops.epilogue import Epilogue
 from cnndsl.ops.merge import Add
 from cnndsl.ops.norm import BatchNorm, BatchNormAgain, BatchNormTraining
-from cnndsl.runtime.kernel import Array, Composed, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel, in_turn
 
 FIRST: dict[type[Op], Chooser] = {
     FullyConnected: dense.fully_connected,

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cnndsl.backends.onednn.memory import Layout, by_blocks
-from cnndsl.backends.onednn.primitive import in_turn
 from cnndsl.backends.onednn.shape import reorder
 from cnndsl.graph.leaves import Reorder
 from cnndsl.graph.op import Op
@@ -16,7 +15,7 @@ from cnndsl.ops.epilogue import Epilogue
 from cnndsl.ops.merge import Concat
 from cnndsl.ops.norm import BatchNorm
 from cnndsl.ops.shape import Identity, Slice
-from cnndsl.runtime.kernel import Array, Composed, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel, in_turn
 
 #: What makes a kernel for types whose images are not apart.
 Maker = Callable[[Op, tuple[Type, ...], tuple[Type, ...]], Kernel]

@@ -14,14 +14,13 @@ from cnndsl.backends.onednn.primitive import (
     Description,
     Elementwise,
     attributes,
-    in_turn,
     kernel,
 )
 from cnndsl.backends.onednn.shape import reorder
 from cnndsl.graph.leaves import Accumulate, Reorder
 from cnndsl.graph.types import Type
 from cnndsl.ops.merge import Add, Concat, Multiply
-from cnndsl.runtime.kernel import Array, Composed, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel, in_turn
 
 
 def add(

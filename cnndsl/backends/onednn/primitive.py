@@ -167,16 +167,6 @@ def kernel(
     )
 
 
-def in_turn(*calls: Callable[[], None]) -> Callable[[], None]:
-    """What executes one call after another."""
-
-    def run() -> None:
-        for call in calls:
-            call()
-
-    return calls[0] if len(calls) == 1 else run
-
-
 def best(candidates: Iterator[Description]) -> Description:
     """The first candidate whose implementation is fast by its name; else the least slow one.
 

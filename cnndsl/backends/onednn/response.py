@@ -23,14 +23,13 @@ from cnndsl.backends.onednn.primitive import (
     Elementwise,
     PostOperation,
     attributes,
-    in_turn,
     is_slow,
     kernel,
 )
 from cnndsl.graph.types import Size, Type
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.norm import LocalResponseNorm, LocalResponseNormGradient
-from cnndsl.runtime.kernel import Array, Composed, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel, in_turn
 from cnndsl.runtime.memory import round_up
 
 Call = Callable[[], None]

@@ -23,11 +23,11 @@ from cnndsl.backends.onednn.copying import copy
 from cnndsl.backends.onednn.memory import DATA, Transformed, descriptor, layout_of, with_strides
 from cnndsl.backends.onednn.parallel import parts_of, together
 from cnndsl.backends.onednn.preferred import block, has_short_registers
-from cnndsl.backends.onednn.primitive import Choice, Elementwise, in_turn
+from cnndsl.backends.onednn.primitive import Choice, Elementwise
 from cnndsl.backends.onednn.tiles import OUT, POINTS, Convolution, Finish, Gradient
 from cnndsl.graph.types import Type
 from cnndsl.ops.conv import Conv, ConvWeightGradient
-from cnndsl.runtime.kernel import Array, Composed, Kernel
+from cnndsl.runtime.kernel import Array, Composed, Kernel, in_turn
 from cnndsl.runtime.memory import round_up
 
 #: What transforms the filters: at the points 0, 1, -1, 2, -2 and infinity.

@@ -1,0 +1,217 @@
+"""What all engines of CUDA kernels share, whatever executes them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cnndsl.backends import numpy as reference
+from cnndsl.backends.cuda import (
+    conv,
+    dense,
+    epilogue,
+    image_norm,
+    loss,
+    norm,
+    pointwise,
+    pool,
+    response,
+    shape,
+)
+from cnndsl.backends.cuda.launch import (
+    ACCESS,
+    SIZES,
+    Argument,
+    Builders,
+    Number,
+    Recipe,
+    Scratch,
+    Task,
+)
+from cnndsl.graph.graph import Graph
+from cnndsl.graph.op import Op, View
+from cnndsl.graph.rewrite import Rewrite
+from cnndsl.graph.types import Type
+from cnndsl.ops import derived
+from cnndsl.passes import FUSIONS
+from cnndsl.runtime.kernel import (
+    Array,
+    Composed,
+    Kernel,
+    Layouts,
+    MissingKernel,
+    in_one_piece,
+    in_turn,
+    seconds_on_host,
+)
+from cnndsl.runtime.memory import round_up
+
+FAMILIES = (conv, dense, epilogue, image_norm, loss, norm, pointwise, pool, response, shape)
+
+BUILDERS: Builders = {
+    kind: builder for family in FAMILIES for kind, builder in family.BUILDERS.items()
+}
+
+#: What is derived from weights once, before anything else runs: the reference engine does it.
+ON_THE_HOST = (
+    derived.ScaleFilters,
+    derived.NormalScale,
+    derived.NormalShift,
+    derived.ScaleInputs,
+    derived.PassShift,
+    derived.ComposeFilters,
+    derived.EmbedFilters,
+    derived.DiagonalFilters,
+)
+
+
+@dataclass(frozen=True)
+class CudaKernel(Composed):
+    """A kernel that is a recipe."""
+
+    recipe: Recipe = field(default=Recipe(()), repr=False)
+
+
+class CudaEngine(ABC):
+    """An engine whose kernels are recipes.
+
+    Maps are NHWC; filters (O, I, H, W) are stored in the order O, H, W, I, and their arrays have
+    the canonical axes with the strides of that.
+    """
+
+    name: str
+    fusions: tuple[Rewrite, ...] = FUSIONS
+    strides = False
+    spared = 0.0
+    _threads = 1
+
+    @abstractmethod
+    def unavailable(self) -> str | None:
+        """Why this engine cannot run here, in words; None if it can."""
+
+    @abstractmethod
+    def bind(
+        self, task: Task, arrays: Sequence[Array | int | None], scratch: Array | None
+    ) -> Callable[[], None]:
+        """What executes a task on arrays and numbers, in the order of its arguments.
+
+        The scratch is of `library_bytes`.
+        """
+
+    def library_bytes(self, task: Task) -> int:
+        """How much scratch a library takes for a task."""
+        return 0
+
+    def sequence(self, calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
+        return in_turn(*calls)
+
+    def seconds(self, run: Callable[[], None]) -> float:
+        return seconds_on_host(run)
+
+    @abstractmethod
+    def allocate(self, nbytes: int) -> Array:
+        """A buffer of bytes, all zero, aligned to 64."""
+
+    @abstractmethod
+    def view(self, buffer: Array, offset: int, type: Type) -> Array:
+        """The part of a buffer that holds a value of a type."""
+
+    @abstractmethod
+    def upload(self, target: Array, type: Type, source: Any) -> None:
+        """Copy an array of the host into a view of a type."""
+
+    @abstractmethod
+    def download(self, source: Array, type: Type) -> Any:
+        """A copy of a view of a type as an array of the host."""
+
+    def use_threads(self, count: int) -> None:
+        """Threads of the host, which do nothing here but load data."""
+        self._threads = count
+
+    def threads(self) -> int:
+        return self._threads
+
+    def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+        if isinstance(op, ON_THE_HOST):
+            return self._on_the_host(op, inputs, outputs)
+        if type(op) not in BUILDERS:
+            raise MissingKernel(op, self.name)
+        recipe = BUILDERS[type(op)](op, inputs, outputs)
+        more = max((self.library_bytes(task) for task in recipe.tasks), default=0)
+
+        def binder(*arrays: Array) -> Callable[[], None]:
+            return self.bound(recipe, len(inputs), arrays)
+
+        return CudaKernel(
+            may_alias=recipe.may_alias,
+            workspace=round_up(recipe.workspace) + more if more else recipe.workspace,
+            implementation=recipe.implementation,
+            binder=binder,
+            recipe=recipe,
+        )
+
+    def bound(self, recipe: Recipe, inputs: int, arrays: Sequence[Array]) -> Callable[[], None]:
+        """What executes a recipe on operands, so many of them, results and scratch."""
+        calls = []
+        for task in recipe.tasks:
+            given = [_argument(argument, arrays) for argument in task.arguments]
+            more = arrays[-1][round_up(recipe.workspace) :] if self.library_bytes(task) else None
+            calls.append(self.bind(task, given, more))
+        return in_turn(*calls)
+
+    def _on_the_host(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+        kernel = reference.kernel_of(op, inputs, outputs)
+        results = [np.empty(type.concrete(), type.dtype) for type in outputs]
+        scratch = [np.empty(kernel.workspace, np.uint8)] if kernel.workspace else []
+
+        def run(*arrays: Array) -> None:
+            pairs = zip(arrays, inputs, strict=False)
+            kernel.run(*(self.download(a, type) for a, type in pairs), *results, *scratch)
+            for array, type, result in zip(arrays[len(inputs) :], outputs, results, strict=True):
+                self.upload(array, type, result)
+
+        return Kernel(run, implementation="numpy")
+
+    def manner(self, graph: Graph) -> Hashable:
+        return None
+
+    def layouts(
+        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], manner: Hashable
+    ) -> Layouts:
+        """The canonical layout, always: that of arrays of this engine."""
+        return (None,) * len(inputs), (None,) * len(outputs)
+
+    def keeps(self, layout: Hashable | None) -> bool:
+        return True
+
+    def nbytes(self, type: Type) -> int:
+        return type.total_bytes
+
+    def part(
+        self, whole: Type, part: Type, index: View, writer: Op, readers: Collection[Op]
+    ) -> tuple[View, Type] | None:
+        """In one piece, where accesses of 16 bytes are aligned."""
+        if not in_one_piece(index):
+            return None
+        first = index[0] if index else slice(None)
+        start = first.start if isinstance(first, slice) else first
+        row = whole.total_bytes // whole.concrete()[0] if whole.shape else SIZES[whole.dtype]
+        return None if (start or 0) * row % ACCESS else (index, part)
+
+    def running(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+def _argument(argument: Argument, arrays: Sequence[Array | None]) -> Array | int | None:
+    if isinstance(argument, Number):
+        return argument.value
+    if isinstance(argument, Scratch):
+        buffer = arrays[-1]
+        assert buffer is not None
+        return buffer[argument.offset : argument.offset + argument.nbytes]
+    return arrays[argument]

@@ -1,0 +1,190 @@
+"""The engine `cuda`: kernels compiled by NVRTC and launched by CuPy, convolutions by cuDNN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from cnndsl.backends.cuda import cudnn, cudnn_library
+from cnndsl.backends.cuda.cudnn_plans import Plan, Plans
+from cnndsl.backends.cuda.engine import CudaEngine
+from cnndsl.backends.cuda.launch import Launch, LibraryCall, Source, Task
+from cnndsl.backends.cuda.nvrtc import OPTIONS
+from cnndsl.backends.cuda.shape import are_filters, physical
+from cnndsl.graph.types import Type
+from cnndsl.runtime.kernel import Array
+
+#: Element types of CuPy's arrays where they are not those of values.
+STORED_AS = {"bfloat16": "uint16"}
+#: Bytes that a candidate of cuDNN may take of scratch.
+MOST_SCRATCH = 512 * 2**20
+#: Candidates of cuDNN that are timed.
+CANDIDATES = 8
+HOW = "pip install 'cnndsl[cuda]'"
+
+
+class Engine(CudaEngine):
+    """Arrays are CuPy's; all work is on one stream, and steps are captured as one graph."""
+
+    name = "cuda"
+
+    def __init__(self) -> None:
+        self._kernels: dict[Source, Any] = {}
+        self._tuned: dict[cudnn.Description, Plan] = {}
+
+    def unavailable(self) -> str | None:
+        try:
+            cupy = import_module("cupy")
+        except ImportError:
+            return f"CuPy is not installed: {HOW}"
+        try:
+            count = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as reason:
+            return _no_device(str(reason))
+        if count == 0:
+            return "there is no GPU"
+        return cudnn_library.unavailable()
+
+    def bind(
+        self, task: Task, arrays: Sequence[Array | int | None], scratch: Array | None
+    ) -> Callable[[], None]:
+        if isinstance(task, LibraryCall):
+            plan = self._plan(task.description)
+            pointers = [array.data.ptr for array in arrays]  # type: ignore[union-attr]
+            workspace = scratch.data.ptr if scratch is not None else 0
+            stream = self._stream.ptr
+            return lambda: plan.run(pointers, workspace, stream)
+        kernel = self._kernel(task)
+        given = tuple(
+            np.int64(each or 0) if each is None or isinstance(each, int) else each
+            for each in arrays
+        )
+        return lambda: kernel(task.grid, task.block, given)
+
+    def library_bytes(self, task: Task) -> int:
+        return self._plan(task.description).workspace if isinstance(task, LibraryCall) else 0
+
+    def sequence(self, calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
+        """The calls one by one at first, which loads what they need; then as one captured graph."""
+        return Captured(calls, self._stream)
+
+    def seconds(self, run: Callable[[], None]) -> float:
+        """By events on the stream, so that launching does not count."""
+        events = [self._cupy.cuda.Event() for _ in range(2)]
+        with self._stream:
+            events[0].record(self._stream)
+            run()
+            events[1].record(self._stream)
+            events[1].synchronize()
+        return float(self._cupy.cuda.get_elapsed_time(*events)) / 1000
+
+    def running(self) -> AbstractContextManager[object]:
+        stream: AbstractContextManager[object] = self._stream
+        return stream
+
+    def allocate(self, nbytes: int) -> Array:
+        with self._stream:
+            return self._cupy.zeros(max(nbytes, 1), "uint8")
+
+    def view(self, buffer: Array, offset: int, type: Type) -> Array:
+        part = buffer[offset : offset + type.total_bytes]
+        array = part.view(STORED_AS.get(type.dtype, type.dtype)).reshape(physical(type))
+        return array.transpose(0, 3, 1, 2) if are_filters(type) else array
+
+    def upload(self, target: Array, type: Type, source: Any) -> None:
+        source = np.ascontiguousarray(source, type.dtype).reshape(np.shape(source))
+        if source.shape != target.shape:
+            raise ValueError(f"an array of shape {target.shape} is wanted, this is {source.shape}")
+        with self._stream:
+            target[...] = self._cupy.asarray(source.view(STORED_AS.get(type.dtype, type.dtype)))
+
+    def download(self, source: Array, type: Type) -> Any:
+        with self._stream:
+            found = self._cupy.asnumpy(source, stream=self._stream, order="C")
+        return found.view(type.dtype)
+
+    @cached_property
+    def _cupy(self) -> Any:
+        return import_module("cupy")
+
+    @cached_property
+    def _stream(self) -> Any:
+        return self._cupy.cuda.Stream(non_blocking=True)
+
+    @cached_property
+    def _plans(self) -> Plans:
+        return Plans()
+
+    def _kernel(self, task: Launch) -> Any:
+        """The kernel of a launch, compiled once; CuPy keeps it on disk too."""
+        source = task.source
+        if source not in self._kernels:
+            module = self._cupy.RawModule(code=source.text, options=OPTIONS, backend="nvrtc")
+            self._kernels[source] = module.get_function(source.entry)
+        return self._kernels[source]
+
+    def _plan(self, description: cudnn.Description) -> Plan:
+        """cuDNN's fastest plan on this device, found by timing where no file knows it."""
+        if description not in self._tuned:
+            self._tuned[description] = self._fastest(description)
+        return self._tuned[description]
+
+    def _fastest(self, description: cudnn.Description) -> Plan:
+        if self._plans.knows(description):
+            return self._plans.plan(description)
+        arrays = [_random(self._cupy, operand) for operand in cudnn.operands(description)]
+        pointers = [array.data.ptr for array in arrays]
+        scratch = self._cupy.empty(MOST_SCRATCH, "uint8")
+        self._cupy.cuda.get_current_stream().synchronize()
+        return self._plans.tune(
+            description, pointers, scratch.data.ptr, MOST_SCRATCH, most=CANDIDATES
+        )
+
+
+class Captured:
+    """Calls that are executed one by one at first, and from then on as one captured graph."""
+
+    def __init__(self, calls: Sequence[Callable[[], None]], stream: Any) -> None:
+        self._calls = tuple(calls)
+        self._stream = stream
+        self._loaded = False
+        self._graph: Any = None
+
+    def __call__(self) -> None:
+        if not self._loaded:
+            for call in self._calls:
+                call()
+            self._loaded = True
+            return
+        if self._graph is None:
+            self._stream.begin_capture()
+            try:
+                for call in self._calls:
+                    call()
+            finally:
+                self._graph = self._stream.end_capture()
+            self._graph.upload(self._stream)
+        self._graph.launch(self._stream)
+
+
+def _random(cupy: Any, operand: cudnn.Operand) -> Array:
+    """Normal numbers for an operand: those of zeros would be multiplied faster."""
+    count = 1 + sum((n - 1) * s for n, s in zip(operand.shape, operand.strides, strict=True))
+    numbers = cupy.random.standard_normal(count, "float32")
+    if operand.dtype == "bfloat16":
+        return (numbers.view("uint32") >> 16).astype("uint16")
+    return numbers.astype(operand.dtype)
+
+
+def _no_device(reason: str) -> str:
+    """Why CUDA's runtime finds no device, in a sentence."""
+    if "InsufficientDriver" in reason:
+        return "NVIDIA's driver is missing, or older than CuPy needs"
+    if "NoDevice" in reason:
+        return "there is no GPU"
+    return f"CUDA says {reason}"

@@ -1,0 +1,41 @@
+"""The engine `cuda-null`: what a GPU would execute is written and planned, and nothing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from cnndsl.backends.cuda.engine import CudaEngine
+from cnndsl.backends.cuda.launch import Task
+from cnndsl.graph.types import Type
+from cnndsl.runtime.kernel import Array
+
+
+class Engine(CudaEngine):
+    """It has no memory: a graph is lowered no further than to its recipes."""
+
+    name = "cuda-null"
+
+    def unavailable(self) -> str | None:
+        return "it executes nothing"
+
+    def bind(
+        self, task: Task, arrays: Sequence[Array | int | None], scratch: Array | None
+    ) -> Callable[[], None]:
+        _refuse()
+
+    def allocate(self, nbytes: int) -> Array:
+        _refuse()
+
+    def view(self, buffer: Array, offset: int, type: Type) -> Array:
+        _refuse()
+
+    def upload(self, target: Array, type: Type, source: Any) -> None:
+        _refuse()
+
+    def download(self, source: Array, type: Type) -> Any:
+        _refuse()
+
+
+def _refuse() -> NoReturn:
+    raise RuntimeError("the engine cuda-null executes nothing")

@@ -1,0 +1,150 @@
+"""Kernels of the GPU engine, executed thread by thread on the CPU, against the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from comparing import REFERENCE, assert_agree, fill, forward, step
+from test_onednn import EXAMPLES, MORE, behind_layers, chain
+
+from cnndsl.backends import get_backend
+from cnndsl.backends.cuda import simulated, simulator
+from cnndsl.backends.cuda.engine import CudaKernel
+from cnndsl.backends.cuda.launch import Launch, Source
+from cnndsl.backends.cuda.planned import Engine as Planned
+from cnndsl.compile import Objective, compile_inference, compile_training, planned_kernels
+from cnndsl.graph.types import Batch, Size, Type
+from cnndsl.ops.optimizer import SGD, Adam, AdamW
+from cnndsl.ops.pool import MaxPool
+
+pytestmark = [
+    pytest.mark.gate,
+    pytest.mark.skipif(simulator.unavailable() is not None, reason=str(simulator.unavailable())),
+]
+
+BF16 = Objective(optimizer=SGD(momentum=0.9), precision="bfloat16")
+
+
+@pytest.fixture(scope="module")
+def engine() -> simulated.Engine:
+    return simulated.Engine()
+
+
+@pytest.mark.parametrize("text", [*EXAMPLES, *MORE])
+def test_every_layer_computes_what_the_reference_does(text: str, engine) -> None:
+    graph = chain(text)
+    assert_agree(forward(graph, engine, 3)[0], forward(graph, REFERENCE, 3)[0], 1e-5)
+
+
+@pytest.mark.parametrize("text", [*EXAMPLES, *MORE])
+def test_every_gradient_is_that_of_the_reference(text: str, engine) -> None:
+    graph = behind_layers(text)
+    if graph is None:
+        pytest.skip("the example does not take what a layer before it leaves")
+    assert_agree(step(graph, engine)[0], step(graph, REFERENCE)[0], 2e-5)
+
+
+@pytest.mark.parametrize("text", [*EXAMPLES, *MORE])
+def test_every_gradient_in_bf16_is_that_of_the_reference_in_bf16(text: str, engine) -> None:
+    graph = behind_layers(text)
+    if graph is None:
+        pytest.skip("the example does not take what a layer before it leaves")
+    found, expected = (_stepped(graph, each) for each in (engine, REFERENCE))
+    assert_agree(found, expected, 2e-2)
+
+
+def _stepped(graph, engine) -> dict:
+    """The loss, and what the optimizer was given, after one step in bfloat16."""
+    program = compile_training(graph, BF16, engine, 4)
+    fill(program)
+    program.run()
+    names = ["loss", *(name for name in program.states if name.endswith("velocity"))]
+    return {name: program.read(name) for name in names}
+
+
+@pytest.mark.parametrize("optimizer", [SGD(), SGD(momentum=0.9, nesterov=True), Adam(), AdamW()])
+def test_optimizers_are_those_of_the_reference(optimizer, engine) -> None:
+    graph = chain("input 6x6x3 -> conv 5, 3x3 -> relu -> avgpool global -> fc 4")
+    objective = Objective(optimizer=optimizer)
+    found, expected = (step(graph, each, objective=objective)[0] for each in (engine, REFERENCE))
+    assert_agree(found, expected, 2e-5)
+
+
+def test_a_step_is_the_same_whatever_the_order_of_threads() -> None:
+    """The second engine launches with other seeds than the first."""
+    graph = chain("input 8x8x16 -> conv 16, 3x3 -> bn -> relu -> maxpool 3x3, /2 -> fc 4")
+    once, again = simulated.Engine(), simulated.Engine()
+    forward(graph, again)
+    first, second = (step(graph, each)[0] for each in (once, again))
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name])
+
+
+def test_what_a_kernel_forgets_to_write_is_not_a_number(engine, monkeypatch) -> None:
+    text = "if (y0 && blockIdx.x == 0) store<PACK>(y0 + first, q0);"
+    graph = chain("input 32x32x3 -> relu")
+    whole = forward(graph, engine, 3)[0]["logits"]
+    original = Source.text.fget
+    monkeypatch.setattr(
+        Source,
+        "text",
+        property(lambda s: original(s).replace("if (y0) store<PACK>(y0 + first, q0);", text)),
+    )
+    part = forward(graph, simulated.Engine(), 3)[0]["logits"]
+    assert np.isfinite(whole).all()
+    assert np.isnan(part).any()
+
+
+def test_a_wrong_index_is_found(monkeypatch) -> None:
+    graph = chain("input 32x32x3 -> relu")
+    original = Source.text.fget
+    monkeypatch.setattr(
+        Source,
+        "text",
+        property(
+            lambda s: original(s).replace("load<PACK>(x0 + first)", "load<PACK>(x0 + first + PACK)")
+        ),
+    )
+    with pytest.raises(simulator.Fault, match="behind its end"):
+        forward(graph, simulated.Engine(), 3)
+
+
+def test_a_missing_barrier_is_found(monkeypatch) -> None:
+    graph = chain("input 8x8x16 -> conv 16, 3x3 -> bn -> fc 4")
+    right = step(graph, simulated.Engine())[0]
+    original = Source.text.fget
+    monkeypatch.setattr(
+        Source, "text", property(lambda s: original(s).replace("__syncthreads();", ""))
+    )
+    found = step(graph, simulated.Engine())[0]
+    with pytest.raises(AssertionError):
+        assert_agree(found, right, 1e-3)
+
+
+def test_graphs_are_planned_without_memory() -> None:
+    graph = chain("input 8x8x16 -> conv 16, 3x3 -> bn -> relu -> fc 4")
+    kernels = planned_kernels(graph, "training", BF16, Planned(), 2**20)
+    launches = [
+        task
+        for _, kernel in kernels
+        if isinstance(kernel, CudaKernel)
+        for task in kernel.recipe.tasks
+        if isinstance(task, Launch)
+    ]
+    assert len(launches) > 10
+    with pytest.raises(RuntimeError, match="executes nothing"):
+        compile_inference(graph, Planned(), 1)
+
+
+def test_the_simulator_is_no_engine_that_is_chosen_by_itself() -> None:
+    assert get_backend().name != "cuda-sim"
+    assert get_backend("cuda-sim").name == "cuda-sim"
+
+
+def test_a_pool_whose_winners_nobody_reads_writes_none(engine) -> None:
+    pool, x = MaxPool(Size(2, 2), stride=2), Type((Batch(1), 2, 4, 1))
+    kernel = engine.kernel(pool, (x,), pool.infer(x))
+    values = np.array([1, 5, 2, -1, 3, -4, 0, 7], np.float32).reshape(x.concrete())
+    y = np.empty((1, 1, 2, 1), np.float32)
+    kernel.bind(values, y, None)()
+    assert y.ravel().tolist() == [5, 7]
