@@ -11,13 +11,13 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cpu_worker import Job
+from cpu_worker import Job as OnCpu
+from gpu_worker import Job as OnGpu
 
-WORKER = Path(__file__).with_name("cpu_worker.py")
+Job = OnCpu | OnGpu
 
 #: The modes of each peer by what they do.
 MODES = {
@@ -72,7 +72,7 @@ class Worker:
         began = time.perf_counter()
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115, closed by __exit__
         self.process = subprocess.Popen(
-            [sys.executable, str(WORKER), *job.arguments()],
+            [sys.executable, str(job.script), *job.arguments()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

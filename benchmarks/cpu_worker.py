@@ -49,6 +49,10 @@ class Job:
     warmup: int = 3
     precision: str = "f32"
 
+    @property
+    def script(self) -> Path:
+        return Path(__file__)
+
     def arguments(self) -> list[str]:
         """The job as a command line."""
         return [str(value) for value in asdict(self).values()]

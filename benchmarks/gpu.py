@@ -1,0 +1,189 @@
+"""The GPU engine on a GPU, checked and then measured: `python benchmarks/gpu.py --help`.
+
+Everything in one command, in pieces of which each is a process of its own. What a piece found is
+written to `gpu.json` at once; a piece that is there already is left out, so that the command can be
+called again until all is done. Checks come first: of one kernel and one convolution, of every layer
+and its gradient, of whole steps. Then the peaks of the device, and ours against modes of PyTorch,
+taking turns on the same device, weights and images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cpu_pairs import Plan, interval, pair, ratio
+from gpu_worker import Job
+from measure import RESULTS, machine
+
+from cnndsl.files import write_whole
+
+CHECKS = Path(__file__).with_name("gpu_checks.py")
+#: Images of a step that fill a large card.
+TRAIN = {
+    "resnet:resnet20": 512,
+    "resnet:resnet50": 256,
+    "googlenet:googlenet": 256,
+    "mobilenet:mobilenet_v2": 256,
+    "densenet:densenet121": 128,
+    "alexnet:alexnet": 1024,
+    "vgg:vgg16": 128,
+}
+#: Images of a forward pass: one for latency, many for throughput.
+INFER = (1, 256)
+MODES = ("torch:eager", "torch:compile", "torch:graphs")
+
+Piece = tuple[str, Callable[[], Any]]
+
+
+def checked(engine: str, what: str, most: int | None, limit: float) -> dict[str, Any]:
+    """The checks of a kind, as far as they came in the time; and which failed."""
+    command = [sys.executable, str(CHECKS), engine, what]
+    command += ["--most", str(most)] if most else []
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+        printed, said, status = done.stdout, done.stderr, done.returncode
+    except subprocess.TimeoutExpired as late:
+        printed, said, status = (late.stdout or b"").decode(), "out of time", None
+    lines = [json.loads(line) for line in printed.splitlines()]
+    failed = [
+        line for line in lines if "error" in line or not line["differs"] <= line["may_differ"]
+    ]
+    result = {"status": status, "checks": len(lines), "failed": failed, "all": lines}
+    if status != 0:
+        result["said"] = said.strip().splitlines()[-3:]
+    print(f"    {len(lines)} checks, {len(failed)} failed", *result.get("said", ()), flush=True)
+    for line in failed[:20]:
+        print(f"        {line['check']}: {line.get('error', line.get('differs'))}", flush=True)
+    return result
+
+
+def peaks() -> dict[str, Any]:
+    """Bytes a second of a copy, read and written, and operations a second of products in bf16."""
+    import torch
+
+    big = torch.empty(2**30, dtype=torch.float32, device="cuda")
+    other = torch.empty_like(big)
+    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    return {
+        "device": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "copy_bytes_per_second": 2 * big.nbytes / _seconds(lambda: other.copy_(big)),
+        "bf16_operations_per_second": 2 * 8192**3 / _seconds(lambda: a @ b),
+    }
+
+
+def _seconds(call: Callable[[], Any], repeats: int = 10) -> float:
+    import torch
+
+    for _ in range(3):
+        call()
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    for _ in range(repeats):
+        call()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1000 / repeats
+
+
+def compared(ours: Job, mode: str, plan: Plan) -> dict[str, Any]:
+    """A job of ours and a mode of PyTorch, in turns."""
+    result = pair(ours, replace(ours, mode=mode), plan)
+    if "skipped" in result:
+        print(f"    skipped: {result['skipped']}", flush=True)
+        return result
+    own, peer = (statistics.median(result[side]["seconds"]) for side in ("ours", "peer"))
+    low, high = interval(result)
+    print(
+        f"    {1e3 * peer:9.3f} ms, ours {1e3 * own:9.3f} ms ({ours.batch / own:,.0f} images/s): "
+        f"{ratio(result):.2f} [{low:.2f}, {high:.2f}], differ by {result['results_differ_by']:.0e}",
+        flush=True,
+    )
+    return result
+
+
+def pieces(options: argparse.Namespace) -> Iterator[Piece]:
+    """All that is to be done, in order, each with a name."""
+    job = Job(f"ours:{options.engine}", "", "train", 0, options.precision, options.device)
+    plan = Plan(rounds=options.rounds, turn=options.turn, pause=0.05)
+    what = options.what.split(",")
+    if "check" in what:
+        for kind in ("layers", "gradients", "networks"):
+            yield (
+                f"check {kind}",
+                lambda kind=kind: checked(options.engine, kind, options.most, options.limit),
+            )
+    if "peaks" in what:
+        yield "peaks", peaks
+    networks = options.networks.split(",") if options.networks else list(TRAIN)
+    modes = options.modes.split(",")
+    if "train" in what:
+        for network in networks:
+            for mode in modes:
+                own = replace(job, network=network, batch=options.batch or TRAIN[network])
+                yield (
+                    f"train {network} {own.batch} {own.precision} {mode}",
+                    lambda own=own, mode=mode: compared(own, mode, plan),
+                )
+    if "infer" in what:
+        for network in networks:
+            for batch in (options.batch,) if options.batch else INFER:
+                for mode in modes:
+                    own = replace(job, network=network, use="infer", batch=batch)
+                    yield (
+                        f"infer {network} {batch} {own.precision} {mode}",
+                        lambda own=own, mode=mode: compared(own, mode, plan),
+                    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--what", default="check,peaks,train,infer")
+    parser.add_argument("--engine", default="cuda")
+    parser.add_argument("--device", default="cuda", help="PyTorch's")
+    parser.add_argument("--precision", default="bf16", choices=["bf16", "f32"])
+    parser.add_argument("--networks", help="resnet:resnet50,vgg:vgg16")
+    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--batch", type=int, help="instead of each network's own")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--turn", type=float, default=0.5, help="seconds of a turn at least")
+    parser.add_argument("--most", type=int, help="checks of a kind")
+    parser.add_argument("--limit", type=float, default=300, help="seconds of the checks of a kind")
+    parser.add_argument("--seconds", type=float, default=500, help="begin no piece after them")
+    parser.add_argument("--again", action="store_true", help="do pieces that are there already")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of gpu.json")
+    options = parser.parse_args()
+    path = options.results / "gpu.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    began = time.perf_counter()
+    for name, run in pieces(options):
+        if name in found and not options.again:
+            continue
+        if time.perf_counter() - began > options.seconds:
+            print(f"out of time before: {name}", flush=True)
+            break
+        print(name, flush=True)
+        start = time.perf_counter()
+        try:
+            result = run()
+        except Exception as failure:  # the other pieces are to be done all the same
+            result = {"error": f"{type(failure).__name__}: {failure}"[:500]}
+            print(f"    {result['error']}", flush=True)
+        found[name] = {"took_seconds": round(time.perf_counter() - start, 1), "result": result}
+        found["machine"] = machine()
+        write_whole(path, json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
