@@ -36,6 +36,7 @@ TRAIN = {
     "densenet:densenet121": 128,
     "alexnet:alexnet": 1024,
     "vgg:vgg16": 128,
+    "resnext:resnext50_32x4d": 128,
 }
 #: Images of a forward pass: one for latency, many for throughput.
 INFER = (1, 256)

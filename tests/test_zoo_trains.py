@@ -28,6 +28,7 @@ SMALL = {
     "resnet:resnet18": "32x32x3",
     "resnet:resnet50": "32x32x3",
     "resnet:resnet20": "16x16x3",
+    "resnext:resnext50_32x4d": "32x32x3",
     "mobilenet:mobilenet_v1": "64x64x3",
     "mobilenet:mobilenet_v2": "96x96x3",
     "densenet:densenet121": "64x64x3",

@@ -31,6 +31,7 @@ NETWORKS = {
     "alexnet:alexnet": 512,
     "densenet:densenet121": 128,
     "vgg:vgg16": 128,
+    "resnext:resnext50_32x4d": 256,
     "mobilenet:mobilenet_v1": 256,
     "lenet:lenet": 128,
 }
