@@ -68,7 +68,7 @@ class Convolution:
     geometry: Geometry
     dtype: str
     result: str
-    tensor_cores: bool = True
+    tensor_cores: bool = False
     bias: bool = False
     add: bool = False
     relu: bool = False
@@ -105,7 +105,7 @@ class Product:
     result: str
     transpose_a: bool = False
     transpose_b: bool = False
-    tensor_cores: bool = True
+    tensor_cores: bool = False
     bias: bool = False
     relu: bool = False
     bias_dtype: str = "float32"

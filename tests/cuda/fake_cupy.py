@@ -1,0 +1,204 @@
+"""As much of CuPy and of cuDNN's plans as the GPU engine uses, on NumPy's arrays.
+
+What the engine does with a GPU is so executed where there is none, with the rules of a stream that
+is captured: what is launched is recorded, nothing else may happen, and a launched graph does again
+what was recorded. Kernels run in the simulator, plans by the reference engine.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from cnndsl.backends.cuda import simulated, simulator
+from cnndsl.backends.cuda.cudnn import Description, operands
+
+
+class Array(np.ndarray):
+    """An array of the device: what is written from outside is not part of a captured step."""
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        not_captured()
+        super().__setitem__(index, value)
+
+
+class Graph:
+    """What was recorded."""
+
+    def __init__(self, calls: list[Callable[[], None]]) -> None:
+        self.calls = calls
+        self.uploaded = False
+
+    def upload(self, stream: Stream) -> None:
+        self.uploaded = True
+
+    def launch(self, stream: Stream) -> None:
+        not_captured()
+        assert self.uploaded
+        launched.append(len(self.calls))
+        for call in self.calls:
+            call()
+
+
+class Stream:
+    ptr = 7
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        assert non_blocking, "the default stream waits for others"
+
+    def __enter__(self) -> Stream:
+        entered.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        entered.pop()
+
+    def begin_capture(self) -> None:
+        assert entered
+        assert not recording
+        recording.append([])
+
+    def end_capture(self) -> Graph:
+        return Graph(recording.pop())
+
+    def synchronize(self) -> None:
+        not_captured()
+
+
+class Event:
+    count = 0
+
+    def record(self, stream: Stream) -> None:
+        not_captured()
+        Event.count += 1
+        self.when = Event.count
+
+    def synchronize(self) -> None:
+        not_captured()
+
+
+class RawModule:
+    def __init__(self, *, code: str, options: tuple[str, ...], backend: str) -> None:
+        assert backend == "nvrtc"
+        assert all(isinstance(option, str) for option in options)
+        self.code = code
+
+    def get_function(self, name: str) -> Callable[..., None]:
+        kernel = simulator.compiled(self.code, name)
+
+        def launch(grid: tuple[int, ...], block: tuple[int, ...], given: Sequence[Any]) -> None:
+            assert entered, "a kernel on the default stream"
+            assert all(isinstance(each, Array | np.int64) for each in given)
+            arguments = [int(e) if isinstance(e, np.int64) else e.view(np.ndarray) for e in given]
+            do(lambda: simulator.run(kernel, grid, block, 0, arguments))
+
+        return launch
+
+
+class Plan:
+    """A plan that the reference engine executes."""
+
+    workspace = 64
+    name = "reference"
+
+    def __init__(self, description: Description) -> None:
+        self.description = description
+
+    def run(self, pointers: Sequence[int], workspace: int, stream: int) -> None:
+        assert workspace
+        assert stream == Stream.ptr
+        arrays = []
+        for pointer, each in zip(pointers, operands(self.description), strict=True):
+            span = 1 + sum((n - 1) * s for n, s in zip(each.shape, each.strides, strict=True))
+            size = span * np.dtype(each.dtype).itemsize
+            memory = (ctypes.c_uint8 * size).from_address(pointer)
+            arrays.append(np.frombuffer(memory, np.uint8).view(each.dtype))
+        do(lambda: simulated.compute(self.description, arrays))
+
+
+class Plans:
+    """Plans that are tuned once each."""
+
+    def __init__(self) -> None:
+        self.tuned: dict[Description, Plan] = {}
+
+    def knows(self, description: Description) -> bool:
+        return description in self.tuned
+
+    def plan(self, description: Description) -> Plan:
+        return self.tuned[description]
+
+    def tune(
+        self,
+        description: Description,
+        pointers: Sequence[int],
+        workspace: int,
+        limit: int,
+        *,
+        most: int,
+    ) -> Plan:
+        assert len(pointers) == len(operands(description))
+        assert workspace
+        assert limit
+        assert most
+        self.tuned[description] = Plan(description)
+        return self.tuned[description]
+
+
+entered: list[Stream] = []
+recording: list[list[Callable[[], None]]] = []
+launched: list[int] = []
+
+
+def do(call: Callable[[], None]) -> None:
+    """Execute a call, or record it while a stream is captured."""
+    if recording:
+        recording[-1].append(call)
+    else:
+        call()
+
+
+def not_captured() -> None:
+    assert not recording, "a captured stream does nothing but what it records"
+
+
+def device_array(array: np.ndarray) -> np.ndarray:
+    not_captured()
+    return np.array(array).view(Array)
+
+
+def asnumpy(array: np.ndarray, stream: Stream, order: str) -> np.ndarray:
+    not_captured()
+    return np.array(array.view(np.ndarray), order=order)
+
+
+def module() -> ModuleType:
+    """What `import cupy` is to give."""
+    cupy = ModuleType("cupy")
+    error = type("CUDARuntimeError", (RuntimeError,), {})
+    cupy.__dict__.update(
+        zeros=lambda shape, dtype: device_array(np.zeros(shape, dtype)),
+        empty=lambda shape, dtype: device_array(np.full(shape, 0xFF, dtype)),
+        asarray=device_array,
+        asnumpy=asnumpy,
+        RawModule=RawModule,
+        random=SimpleNamespace(
+            standard_normal=lambda size, dtype: device_array(np.ones(size, dtype))
+        ),
+        cuda=SimpleNamespace(
+            Stream=Stream,
+            Event=Event,
+            get_elapsed_time=lambda start, end: float(end.when - start.when),
+            get_current_stream=lambda: Stream(non_blocking=True),
+            runtime=SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=error),
+        ),
+    )
+    return cupy
