@@ -121,6 +121,38 @@ def test_a_missing_barrier_is_found(monkeypatch) -> None:
         assert_agree(found, right, 1e-3)
 
 
+DENSE = (
+    "input 6x6x16 -> conv 16, 3x3 -> dense 3 { bn -> relu -> conv 8, 3x3 } -> bn -> relu",
+    "input 6x6x3 -> conv 9, 3x3 -> dense 3 { bn -> tanh -> conv 6, 1x1 -> silu } -> bn",
+    "input 6x6x4 -> conv 8, 3x3 -> concat { | bn -> relu | bn } -> gelu -> slice 2..11 -> bn",
+)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("text", DENSE)
+def test_parts_of_rows_are_read_and_written_where_they_are(
+    text: str, precision: str, engine
+) -> None:
+    graph = chain(text + " -> avgpool global -> fc 4")
+    objective = Objective(optimizer=SGD(momentum=0.9), precision=precision)
+    found, expected = (step(graph, e, objective=objective)[0] for e in (engine, REFERENCE))
+    assert_agree(found, expected, {"float32": 5e-5, "bfloat16": 4e-2}[precision])
+
+
+def test_a_dense_block_copies_what_each_layer_adds_and_no_more() -> None:
+    graph = chain(DENSE[0])
+    sources = [
+        task.source.text
+        for _, kernel in planned_kernels(graph, "inference", BF16, Planned(), 4)
+        if isinstance(kernel, CudaKernel)
+        for task in kernel.recipe.tasks
+        if isinstance(task, Launch)
+    ]
+    assert not [text for text in sources if "void slab(" in text]
+    copies = [text for text in sources if "rounded<bfloat16>(v0);" in text and "pitch_y0" in text]
+    assert len(copies) == 1 + 3
+
+
 def test_graphs_are_planned_without_memory() -> None:
     graph = chain("input 8x8x16 -> conv 16, 3x3 -> bn -> relu -> fc 4")
     kernels = planned_kernels(graph, "training", BF16, Planned(), 2**20)

@@ -10,8 +10,11 @@ from cnndsl.backends.cuda.launch import (
     THREADS,
     Argument,
     Launch,
+    Pitch,
+    Rows,
     Scratch,
     Source,
+    aligned,
     c_type,
     pack_of,
 )
@@ -79,10 +82,16 @@ class Columns:
         )
         parameters = [f"const {c_type(t)} *x{place}" for place, t in enumerate(self.whole)]
         parameters += [f"const float *w{place}" for place in range(self.vectors)]
-        loads = [
-            f"const Pack<{c_type(t)}, PACK> p{place} = load<PACK>(x{place} + first);"
-            for place, t in enumerate(self.whole)
-        ]
+        loads, more, pitches = [], [], []
+        for place, type in enumerate(self.whole):
+            at = "first"
+            if isinstance(type.layout, Rows):
+                at = f"row * pitch{place} + channel"
+                more.append(f"long long pitch{place}")
+                pitches.append(Pitch(_place(arguments[place])))
+            loads.append(
+                f"const Pack<{c_type(type)}, PACK> p{place} = load<PACK>(x{place} + {at});"
+            )
         terms = [f"const float v{p} = number(p{p}.at[k]);" for p in range(len(self.whole))]
         terms += [f"sum[{s}][k] += {term};" for s, term in enumerate(self.terms)]
         first = Source(
@@ -93,7 +102,7 @@ class Columns:
                 f"constexpr long long ROWS = {self.rows};",
                 f"constexpr int PACK = {pack};",
                 f"constexpr int LANES = {lanes};",
-                f"#define PARAMETERS {', '.join(parameters)}",
+                f"#define PARAMETERS {', '.join([*parameters, *more])}",
                 f"#define LOAD {' '.join(loads)}",
                 f"#define TERMS {' '.join(terms)}",
             ),
@@ -112,14 +121,25 @@ class Columns:
         across = -(-self.channels // (pack * lanes))
         below = -(-self.channels // 32)
         return (
-            Launch(first, (across, self.parts, self.items), (THREADS, 1, 1), (*arguments, partial)),
+            Launch(
+                first,
+                (across, self.parts, self.items),
+                (THREADS, 1, 1),
+                (*arguments, *pitches, partial),
+            ),
             Launch(second, (below, 1, self.items), (32, 32, 1), (*arguments, partial, *results)),
         )
 
     def _shape(self) -> tuple[int, int]:
         """The channels of a thread, and threads side by side: a power of two, at most a warp."""
-        pack = pack_of([t.dtype for t in self.whole], self.channels)
+        pack = pack_of([t.dtype for t in self.whole], self.channels, *aligned(*self.whole))
         lanes = 1
         while lanes < 32 and lanes * pack < self.channels:
             lanes *= 2
         return pack, lanes
+
+
+def _place(argument: Argument) -> int:
+    """The place of an array that is no scratch."""
+    assert isinstance(argument, int)
+    return argument

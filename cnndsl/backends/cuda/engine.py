@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,9 @@ from cnndsl.backends.cuda.launch import (
     Argument,
     Builders,
     Number,
+    Pitch,
     Recipe,
+    Rows,
     Scratch,
     Task,
 )
@@ -38,6 +41,9 @@ from cnndsl.graph.op import Op, View
 from cnndsl.graph.rewrite import Rewrite
 from cnndsl.graph.types import Type
 from cnndsl.ops import derived
+from cnndsl.ops.epilogue import Epilogue
+from cnndsl.ops.merge import Concat
+from cnndsl.ops.shape import Slice
 from cnndsl.passes import FUSIONS
 from cnndsl.runtime.kernel import (
     Array,
@@ -195,21 +201,45 @@ class CudaEngine(ABC):
     def part(
         self, whole: Type, part: Type, index: View, writer: Op, readers: Collection[Op]
     ) -> tuple[View, Type] | None:
-        """In one piece, where accesses of 16 bytes are aligned."""
-        if not in_one_piece(index):
+        """In one piece where accesses are aligned; channels for kernels that take parts of rows."""
+        if in_one_piece(index):
+            assert not isinstance(whole.layout, Rows), "views are read by those who take no rows"
+            row = whole.total_bytes // whole.concrete()[0] if whole.shape else SIZES[whole.dtype]
+            return None if _start(index[:1]) * row % ACCESS else (index, part)
+        writes = _takes_rows(writer) or isinstance(writer, (Concat, Slice))
+        if not (_are_channels(whole, index) and writes and all(map(_takes_rows, readers))):
             return None
-        first = index[0] if index else slice(None)
-        start = first.start if isinstance(first, slice) else first
-        row = whole.total_bytes // whole.concrete()[0] if whole.shape else SIZES[whole.dtype]
-        return None if (start or 0) * row % ACCESS else (index, part)
+        within = whole.layout.pack if isinstance(whole.layout, Rows) else whole.channels
+        return index, replace(part, layout=Rows(math.gcd(_start(index[-1:]), within)))
 
     def running(self) -> AbstractContextManager[object]:
         return nullcontext()
 
 
+def _start(index: View) -> int:
+    """Where a slice of one axis, or of none, begins."""
+    taken = index[0] if index else None
+    return (taken.start if isinstance(taken, slice) else taken) or 0
+
+
+def _are_channels(whole: Type, index: View) -> bool:
+    """Whether an index takes neighbouring channels of all rows."""
+    *others, last = index
+    return whole.batched and isinstance(last, slice) and all(o == slice(None) for o in others)
+
+
+def _takes_rows(op: Op) -> bool:
+    """Whether the kernels of an operation take rows that are parts of wider ones."""
+    kind = type(op.first) if isinstance(op, Epilogue) else type(op)
+    return kind in pointwise.BUILDERS or kind in norm.BUILDERS
+
+
 def _argument(argument: Argument, arrays: Sequence[Array | None]) -> Array | int | None:
     if isinstance(argument, Number):
         return argument.value
+    if isinstance(argument, Pitch):
+        array = arrays[argument.place]
+        return 0 if array is None else array.strides[-2] // array.itemsize
     if isinstance(argument, Scratch):
         buffer = arrays[-1]
         assert buffer is not None

@@ -65,9 +65,26 @@ class Number:
     value: int
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The layout of a value whose rows of channels are parts of wider ones.
+
+    `pack` divides the place where the first row begins and the distance between rows.
+    """
+
+    pack: int
+
+
+@dataclass(frozen=True)
+class Pitch:
+    """How many elements lie from one row of channels to the next of the array at a place."""
+
+    place: int
+
+
 #: What a kernel is given: the array of an operand or a result by its place, one of scratch, or a
 #: number.
-Argument = int | Scratch | Number
+Argument = int | Scratch | Number | Pitch
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,8 @@ class Recipe:
         def there(argument: Argument) -> Argument:
             if isinstance(argument, Scratch):
                 return Scratch(offset + argument.offset, argument.nbytes)
+            if isinstance(argument, Pitch):
+                return Pitch(places[argument.place])
             return places[argument] if isinstance(argument, int) else argument
 
         tasks = tuple(replace(t, arguments=tuple(map(there, t.arguments))) for t in self.tasks)
@@ -141,6 +160,12 @@ def count_of(type: Type) -> int:
 def blocks_for(items: int, threads: int = THREADS) -> tuple[int, int, int]:
     """A grid with a thread for each item."""
     return (max(1, -(-items // threads)), 1, 1)
+
+
+def aligned(*types: Type) -> list[int]:
+    """What packs have to divide so that no access of values in parts of rows is misaligned."""
+    rows = [t for t in types if isinstance(t.layout, Rows)]
+    return [n for t in rows if isinstance(t.layout, Rows) for n in (t.channels, t.layout.pack)]
 
 
 def pack_of(dtypes: Sequence[str], *lengths: int) -> int:

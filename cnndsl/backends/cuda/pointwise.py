@@ -21,8 +21,11 @@ from cnndsl.backends.cuda.launch import (
     Builders,
     Launch,
     Number,
+    Pitch,
     Recipe,
+    Rows,
     Source,
+    aligned,
     blocks_for,
     c_type,
     count_of,
@@ -52,24 +55,34 @@ def launch(
 ) -> Launch:
     """The kernel of a formula; the elements are those of the first output.
 
-    The arguments are operands and results in order, unless others are given.
+    The arguments are operands and results in order, unless others are given. Some may be
+    parts of wider rows.
     """
     y = outputs[0]
     count = count_of(y)
     whole = [
         t for t, read in zip(inputs, formula.reads, strict=True) if read is Read.ELEMENT
     ] + list(outputs)
-    pack = pack_of([t.dtype for t in whole], count)
+    pack = pack_of([t.dtype for t in whole], count, *aligned(*whole))
     loads, body = _reading(formula, inputs, y, pack)
     body += formula.before
     stores = []
     for place, (type, expression) in enumerate(zip(outputs, formula.results, strict=True)):
         loads.append(f"Pack<{c_type(type)}, PACK> q{place};")
         body.append(f"q{place}.at[k] = rounded<{c_type(type)}>({expression});")
-        stores.append(f"if (y{place}) store<PACK>(y{place} + first, q{place});")
+        at = _first(type, f"pitch_y{place}")
+        stores.append(f"if (y{place}) store<PACK>(y{place} + {at}, q{place});")
     parameters = [f"const {c_type(t)} *x{place}" for place, t in enumerate(inputs)]
     parameters += [f"{c_type(t)} *y{place}" for place, t in enumerate(outputs)]
     parameters.append("long long count")
+    given = list(arguments or range(len(inputs) + len(outputs)))
+    pitches = []
+    for name, types, behind in (("x", inputs, 0), ("y", outputs, len(inputs))):
+        for place, type in enumerate(types):
+            argument = given[behind + place]
+            if isinstance(type.layout, Rows) and isinstance(argument, int):
+                parameters.append(f"long long pitch_{name}{place}")
+                pitches.append(Pitch(argument))
     definitions = (
         f"constexpr int PACK = {pack};",
         f"#define PARAMETERS {', '.join(parameters)}",
@@ -77,10 +90,16 @@ def launch(
         f"#define BODY {' '.join(body)}",
         f"#define STORE {' '.join(stores)}",
     )
-    given = arguments or tuple(range(len(inputs) + len(outputs)))
-    given = (*given, Number(count))
     source = Source("pointwise.cu", "pointwise", definitions)
-    return Launch(source, blocks_for(count // pack), (THREADS, 1, 1), given)
+    grid = blocks_for(count // pack)
+    return Launch(source, grid, (THREADS, 1, 1), (*given, Number(count), *pitches))
+
+
+def _first(type: Type, pitch: str) -> str:
+    """Where a pack stands in an array: rows of channels are so far apart, if they are apart."""
+    if not isinstance(type.layout, Rows):
+        return "first"
+    return f"first / {type.channels} * {pitch} + first % {type.channels}"
 
 
 def _reading(
@@ -94,7 +113,7 @@ def _reading(
     body: list[str] = []
     for place, (type, read) in enumerate(zip(inputs, formula.reads, strict=True)):
         at = {
-            Read.ELEMENT: "{i}",
+            Read.ELEMENT: _first(type, f"pitch_x{place}").replace("first", "{i}"),
             Read.CHANNEL: f"{{i}} % {channels}",
             Read.IMAGE_CHANNEL: f"{{i}} / {positions * channels} * {channels} + {{i}} % {channels}",
         }.get(read)
