@@ -26,7 +26,7 @@ from cnndsl.passes.inference import for_inference
 from cnndsl.passes.join import join_states
 from cnndsl.passes.precision import set_precision
 from cnndsl.passes.training import add_loss, for_training, freeze
-from cnndsl.passes.updates import add_updates
+from cnndsl.passes.updates import add_updates, loss_scale
 from cnndsl.runtime.kernel import Backend, Kernel
 from cnndsl.runtime.layouts import assign_layouts
 from cnndsl.runtime.lower import kernels_of, lower, planned_bytes
@@ -235,10 +235,11 @@ def training_graph(
     except Mismatch as mismatch:
         message = f"there is no step of training: {mismatch.message}"
         raise error("E0201", message, help=mismatch.help) from None
-    gradients = add_gradients(graph, loss)
+    scale = loss_scale(graph) if objective.precision == "float16" else None
+    gradients = add_gradients(graph, loss, scale)
     if not gradients:
         raise error("E0704", "there is no step of training: nothing is left that could learn")
-    add_updates(graph, gradients, objective.optimizer, objective.decay_all)
+    add_updates(graph, gradients, objective.optimizer, objective.decay_all, scale)
     graph.prune()
     happened += [e for e in optimise(graph, rewrites) if e.declined is None]
     happened += optimise(graph, fusions)

@@ -61,7 +61,7 @@ class Model:
     ) -> Compiled:
         """Lower the model for inference; weights are random by `seed` unless a checkpoint is given.
 
-        `precision` is that of values between layers: "f32" or "bf16".
+        `precision` is that of values between layers: "f32", "bf16" or "fp16".
 
         Raises:
             CnndslError: the engine is not to be had, or the weights do not fit.
@@ -95,7 +95,7 @@ class Model:
         """Train on a data set (the recipe's by default) into a run folder.
 
         A step's values take at most `memory` bytes; what would take more is recomputed.
-        `precision` is that of values between layers, "f32" or "bf16"; weights are f32.
+        `precision` is that of values between layers, "f32", "bf16" or "fp16"; weights are f32.
 
         Raises:
             CnndslError: the recipe or the data is wrong, or the loss is not a number.

@@ -89,7 +89,7 @@ def precision_option(command: Command) -> Command:
     """The option `--precision`: the element type of values between layers, as a user's word."""
     option = click.option(
         "--precision",
-        type=click.Choice(["f32", "bf16"]),
+        type=click.Choice(["f32", "bf16", "fp16"]),
         default="f32",
         show_default=True,
         help="Of values between layers; weights are f32.",

@@ -8,10 +8,11 @@ from cnndsl.graph.graph import Graph, Node, Value
 from cnndsl.graph.leaves import Accumulate, Ones, Parameter
 
 
-def add_gradients(graph: Graph, loss: Value) -> dict[Node, Value]:
+def add_gradients(graph: Graph, loss: Value, seed: Value | None = None) -> dict[Node, Value]:
     """Extend the graph by the gradient of a scalar `loss` with respect to each trainable parameter.
 
-    Returns the gradient of each parameter that the loss depends on, by the parameter's node.
+    `seed` is what all gradients are multiplied by; 1 without. Returns the gradient of each
+    parameter that the loss depends on, by the parameter's node.
 
     Source: Griewank & Walther, Evaluating Derivatives, 2008, chapter 3.
     """
@@ -27,7 +28,8 @@ def add_gradients(graph: Graph, loss: Value) -> dict[Node, Value]:
         return {}
     relevant = (networkx.ancestors(graph.net, loss.node) | {loss.node}) & influenced
 
-    reaching: dict[Value, list[Value]] = {loss: [graph.apply(Ones(loss.type), like=loss)]}
+    first = seed if seed is not None else graph.apply(Ones(loss.type), like=loss)
+    reaching: dict[Value, list[Value]] = {loss: [first]}
     for node in reversed([node for node in order if node in relevant]):
         op = graph.op(node)
         if not op.differentiable or isinstance(op, Parameter):

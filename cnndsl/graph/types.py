@@ -25,6 +25,7 @@ Dimension = int | Batch
 #: Bytes an element, for every element type that a value may have.
 ITEM_BYTES: Final = {
     "bfloat16": 2,
+    "float16": 2,
     "float32": 4,
     "float64": 8,
     "int64": 8,
@@ -105,7 +106,7 @@ class Type:
     @property
     def narrow(self) -> bool:
         """Whether its numbers are too short to sum many: sums of them are kept in float32."""
-        return self.dtype == "bfloat16"
+        return self.dtype in ("bfloat16", "float16")
 
     @property
     def widened(self) -> Type:

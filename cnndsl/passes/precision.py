@@ -12,7 +12,7 @@ from cnndsl.ops.conv import Conv
 from cnndsl.ops.dense import FullyConnected
 
 #: Element types by the words of users.
-PRECISIONS = {"f32": "float32", "bf16": "bfloat16"}
+PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def element_type(precision: str) -> str:
@@ -22,7 +22,7 @@ def element_type(precision: str) -> str:
         ValueError: it means none.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"there is no precision {precision!r}: {' and '.join(PRECISIONS)} are")
+        raise ValueError(f"there is no precision {precision!r}: {', '.join(PRECISIONS)} are")
     return PRECISIONS[precision]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cnndsl.graph.graph import Graph, Node, Value
-from cnndsl.graph.leaves import STATE, Input
+from cnndsl.graph.leaves import STATE, Buffer, Input
 from cnndsl.graph.op import View
 from cnndsl.graph.types import Type
 from cnndsl.ops.merge import Concat
@@ -76,7 +77,7 @@ class _Draft:
 def lower(
     graph: Graph, backend: Backend, batch: int, shared: Mapping[str, Slot] | None = None
 ) -> Program:
-    """Choose kernels, order them, plan memory and bind arrays.
+    """Choose kernels, order them, plan memory and bind arrays; buffers get their first values.
 
     The batch is fixed here. `shared` are states of another program, by name, that this one uses in
     place of its own: evaluation reads the very weights that training writes.
@@ -148,6 +149,13 @@ def lower(
     def slot(value: Value) -> Slot:
         return Slot(view(value), placement.type(value))
 
+    for node in graph.of(Buffer):
+        op = graph.op(node)
+        assert isinstance(op, Buffer)
+        if node not in elsewhere and op.initial.kind == "constant" and op.initial.value:
+            place = slot(Value(graph, node))
+            backend.upload(place.array, place.type, _filled(place.type, op.initial.value))
+
     return Program(
         tuple(steps),
         tuple(setup),
@@ -159,6 +167,13 @@ def lower(
         draft.arena_bytes,
         state_bytes,
     )
+
+
+def _filled(type: Type, value: float) -> Any:
+    """An array of the host that holds one number everywhere."""
+    import numpy as np
+
+    return np.full(type.concrete(), value, type.dtype)
 
 
 def planned_bytes(graph: Graph, backend: Backend, batch: int) -> tuple[int, int]:
@@ -268,8 +283,8 @@ def schedule(graph: Graph) -> list[Node]:
     """The nodes in the order of execution, without leaves.
 
     Topological, and otherwise as they were added; but a node that writes a state comes as early as
-    it can after every reader of that state, and after every output (the loss among them): a step
-    that fails leaves all state as it was.
+    it can after every reader of that state, other writers among them, and after every output (the
+    loss among them): a step that fails leaves all state as it was.
     """
     writers = {value.node for value in graph.updates.values()}
     leaves = (Input, *STATE)
@@ -278,18 +293,18 @@ def schedule(graph: Graph) -> list[Node]:
     position = {node: i for i, node in enumerate(plain)}
     outputs = [position[v.node] for v in graph.outputs.values() if v.node in position]
     earliest = max(outputs, default=-1)
+    waits = {node: set(graph.net.predecessors(node)) for node in order if node in writers}
+    for state, value in graph.updates.items():
+        waits[value.node] |= set(graph.net.successors(state)) - {value.node}
     after: dict[int, list[Node]] = {}
-    for node in order:
-        if node not in writers:
-            continue
-        states = [state for state, value in graph.updates.items() if value.node == node]
-        waits = set(graph.net.predecessors(node))
-        for state in states:
-            waits |= set(graph.net.successors(state)) - {node}
-        if waits & writers:
-            raise ValueError(f"{graph.name(node)}: a state's update is read by another update")
-        place = max((position[w] for w in waits if w in position), default=-1)
-        after.setdefault(max(place, earliest), []).append(node)
+    while ready := [node for node, others in waits.items() if not others & waits.keys()]:
+        for node in ready:
+            place = max((position[w] for w in waits.pop(node) if w in position), default=-1)
+            position[node] = max(place, earliest)
+            after.setdefault(position[node], []).append(node)
+    if waits:
+        node = next(iter(waits))
+        raise ValueError(f"{graph.name(node)}: updates wait for each other")
     result = list(after.get(-1, ()))
     for i, node in enumerate(plain):
         result.append(node)

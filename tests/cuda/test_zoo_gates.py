@@ -113,6 +113,15 @@ def test_a_kernel_that_does_not_compile_is_said_to() -> None:
         nvrtc.compiled(broken, "sm_90")
 
 
+@pytest.mark.parametrize("precision", ["float16", "float32"])
+def test_other_precisions_have_kernels_and_plans_too(planner: Planner, precision: str) -> None:
+    for task in dict.fromkeys(tasks_of("resnet:resnet20", precision)):
+        if not isinstance(task, Launch):
+            assert planner.plan("sm_90", task.description).candidates > 0
+        elif nvrtc.unavailable() is None:
+            assert nvrtc.compiled(task.source, "sm_90").spilled <= MOST_SPILLED
+
+
 @pytest.mark.parametrize("reference", marked(NETWORKS, FIRST))
 def test_every_call_of_the_library_has_a_plan(planner: Planner, reference: str) -> None:
     calls = [task for task in tasks_of(reference) if not isinstance(task, Launch)]

@@ -17,6 +17,7 @@ from cnndsl.compile import (
 )
 from cnndsl.graph.graph import Graph, Value
 from cnndsl.graph.leaves import STATE, Input
+from cnndsl.graph.types import Type
 from cnndsl.ops.cast import Cast
 from cnndsl.ops.conv import Conv, ConvWeightGradient
 from cnndsl.ops.optimizer import SGD
@@ -186,7 +187,9 @@ def test_a_network_learns_in_bf16_as_in_f32(engine) -> None:
     np.testing.assert_allclose(found, exact, atol=0.1 * exact[0])
 
 
-@pytest.mark.skipif(not narrow.is_native(), reason="this processor has no AVX-512")
+@pytest.mark.skipif(
+    not narrow.is_native(Type((), "bfloat16")), reason="this processor has no AVX-512"
+)
 def test_convolutions_are_the_librarys_own_where_it_has_them() -> None:
     program = compile_inference(
         network("resnet:resnet18", "64x64x3"), ENGINE, 2, precision="bfloat16"

@@ -22,6 +22,7 @@ from cnndsl.backends.cuda import (
     pointwise,
     pool,
     response,
+    scaling,
     shape,
 )
 from cnndsl.backends.cuda.launch import (
@@ -57,7 +58,19 @@ from cnndsl.runtime.kernel import (
 )
 from cnndsl.runtime.memory import round_up
 
-FAMILIES = (conv, dense, epilogue, image_norm, loss, norm, pointwise, pool, response, shape)
+FAMILIES = (
+    conv,
+    dense,
+    epilogue,
+    image_norm,
+    loss,
+    norm,
+    pointwise,
+    pool,
+    response,
+    scaling,
+    shape,
+)
 
 BUILDERS: Builders = {
     kind: builder for family in FAMILIES for kind, builder in family.BUILDERS.items()

@@ -36,7 +36,7 @@ def _rows(entry: str, x: Type, *definitions: str, arguments: tuple[Argument, ...
     return Launch(source, blocks_for(rows, WARPS), (THREADS, 1, 1), arguments)
 
 
-def _total(
+def total(
     parameters: str, term: str, count: int, factor: float, arguments: tuple[Argument, ...]
 ) -> Launch:
     """The kernel that adds up `term` for i from 0 on."""
@@ -67,7 +67,7 @@ def cross_entropy(op: CrossEntropy, inputs: tuple[Type, ...], outputs: tuple[Typ
     losses = Scratch(0, 4 * images)
     smoothing = f"constexpr float SMOOTHING = {literal(op.label_smoothing)};"
     each = _rows("cross_entropy", inputs[0], "#define LOSS", smoothing, arguments=(0, 1, 3, losses))
-    mean = _total("const float *x", "x[i]", images, 1 / images, (losses, 2))
+    mean = total("const float *x", "x[i]", images, 1 / images, (losses, 2))
     return Recipe((each, mean), workspace=4 * images)
 
 
@@ -89,7 +89,7 @@ def mean_squared_error(
     kind = c_type(inputs[0])
     difference = "(number(a[i]) - number(b[i]))"
     count = count_of(inputs[0])
-    launch = _total(
+    launch = total(
         f"const {kind} *a, const {kind} *b",
         f"{difference} * {difference}",
         count,
@@ -107,8 +107,8 @@ def correct(op: Correct, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) ->
     label = (f"using Label = {c_type(labels)};",)
     soft = ("#define SOFT",) if labels.shape == logits.shape else ()
     each = _rows("correct", logits, "#define CORRECT", *label, *soft, arguments=(0, 1, hits))
-    total = _total("const float *x", "x[i]", images, 1.0, (hits, 2))
-    return Recipe((each, total), workspace=4 * images)
+    count = total("const float *x", "x[i]", images, 1.0, (hits, 2))
+    return Recipe((each, count), workspace=4 * images)
 
 
 BUILDERS: Builders = {

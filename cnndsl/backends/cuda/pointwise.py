@@ -262,4 +262,6 @@ def _writers() -> Iterator[tuple[type[Op], Writer]]:
     yield DropoutTraining, dropout_training
 
 
-BUILDERS: Builders = {kind: pointwise(writer) for kind, writer in _writers()}
+WRITERS: dict[type[Op], Writer] = dict(_writers())
+
+BUILDERS: Builders = {kind: pointwise(writer) for kind, writer in WRITERS.items()}

@@ -26,6 +26,7 @@ from cnndsl.backends.numpy import (
     optimizer,
     parts,
     pool,
+    scaling,
     shape,
 )
 from cnndsl.backends.numpy.cast import in_float32, wants_float32, widened
@@ -62,6 +63,7 @@ FAMILIES = (
     optimizer,
     parts,
     pool,
+    scaling,
     shape,
 )
 

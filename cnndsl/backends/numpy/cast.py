@@ -31,7 +31,13 @@ MOVES = (Crop, Concat, Flatten, Identity, Pad, Shuffle, Slice, SliceGradient, Un
 
 
 def cast(op: Cast, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
-    return Kernel(lambda x, y: np.copyto(y, x, "same_kind"))
+    return Kernel(lambda x, y: rounding(y, x))
+
+
+def rounding(target: Array, source: Array) -> None:
+    """Copy numbers to another element type; what is too large for it is infinite."""
+    with np.errstate(over="ignore"):
+        np.copyto(target, source, "same_kind")
 
 
 def wants_float32(op: Op, types: Iterable[Type]) -> bool:
@@ -59,7 +65,7 @@ def in_float32(
     """
     copies = [2 * nbytes(type) if type.narrow else None for type in (*inputs, *outputs)]
     written_over = {len(inputs) + out: slot for out, slot in inner.may_alias}
-    copying = copying or partial(partial, np.copyto)
+    copying = copying or partial(partial, rounding)
 
     def bind(*arrays: Array) -> Callable[[], None]:
         values, scratch = arrays[: len(copies)], arrays[-1]

@@ -26,6 +26,7 @@ from cnndsl.backends.onednn import (
     pool,
     preferred,
     response,
+    scaling,
     shape,
     winograd,
 )
@@ -40,7 +41,19 @@ from cnndsl.graph.types import ITEM_BYTES, Type
 from cnndsl.passes import FUSIONS
 from cnndsl.runtime.kernel import Array, Kernel, Layouts, in_one_piece
 
-FAMILIES = (activation, conv, dense, epilogue, merge, norm, optimizer, pool, response, shape)
+FAMILIES = (
+    activation,
+    conv,
+    dense,
+    epilogue,
+    merge,
+    norm,
+    optimizer,
+    pool,
+    response,
+    scaling,
+    shape,
+)
 
 CHOOSERS: Choosers = {
     kind: chooser for family in FAMILIES for kind, chooser in family.CHOOSERS.items()
@@ -58,7 +71,7 @@ def _choice(
     types = (*inputs, *outputs)
     double = any(type.dtype == "float64" for type in types)
     chooser = reference if double else CHOOSERS.get(type(op), reference)
-    if any(type.narrow for type in types) and chooser is not reference and not narrow.is_native():
+    if chooser is not reference and not all(narrow.is_native(type) for type in types):
         choose = partial(_choice, manner=manner, between_casts=True)
         return narrow.between_casts(op, inputs, outputs, choose)
     try:

@@ -1,4 +1,5 @@
-"""bfloat16: the library's own where the processor has it, and else float32 between casts."""
+"""Narrow types: bfloat16 is the library's own where the processor has it; else float32 between
+casts."""
 
 from __future__ import annotations
 
@@ -17,8 +18,13 @@ from cnndsl.graph.types import Batch, Type
 from cnndsl.runtime.kernel import Kernel
 
 
+def is_native(type: Type) -> bool:
+    """Whether the library is to work on a value as it is."""
+    return not type.narrow or (type.dtype == "bfloat16" and _has_bfloat16())
+
+
 @cache
-def is_native() -> bool:
+def _has_bfloat16() -> bool:
     """Whether the library has convolutions in bfloat16 on this processor: those with AVX-512."""
     x = any_layout(Type((Batch(1), 8, 8, 32), "bfloat16"))
     weight = any_layout(Type((32, 32, 1, 1), "bfloat16"))

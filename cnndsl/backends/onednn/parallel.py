@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
-import numpy as np
-
+from cnndsl.backends.numpy.cast import rounding
 from cnndsl.backends.onednn.library import threads
 from cnndsl.runtime.kernel import Array
 
@@ -41,11 +40,11 @@ def copying(target: Array, source: Array) -> Callable[[], None]:
     """What copies an array to another, which may be of another element type."""
     many = parts_of(target.size) if target.flags.c_contiguous and source.flags.c_contiguous else 1
     if many == 1:
-        return partial(np.copyto, target, source)
+        return partial(rounding, target, source)
     there, here = target.reshape(-1), source.reshape(-1)
     length = math.ceil(target.size / many)
     pieces = [slice(first, first + length) for first in range(0, target.size, length)]
-    return together([partial(np.copyto, there[piece], here[piece]) for piece in pieces])
+    return together([partial(rounding, there[piece], here[piece]) for piece in pieces])
 
 
 @cache
