@@ -29,14 +29,19 @@ from cnndsl.passes.training import add_loss, for_training, freeze
 from cnndsl.passes.updates import add_updates, loss_scale
 from cnndsl.runtime.kernel import Backend, Kernel
 from cnndsl.runtime.layouts import assign_layouts
-from cnndsl.runtime.lower import kernels_of, lower, planned_bytes
+from cnndsl.runtime.lower import TooLarge, kernels_of, lower, planned_bytes
 from cnndsl.runtime.program import Program, Slot
 from cnndsl.runtime.recompute import recompute, recompute_cheaply
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-register({"C0203": "a memory budget that training cannot keep"})
+register(
+    {
+        "C0203": "a memory budget that training cannot keep",
+        "C0204": "a program for which there is not enough memory",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,15 @@ def program_of(
     states = {name: slot.type.layout for name, slot in (shared or {}).items()}
     assign_layouts(graph, backend, batch, states)
     _make_smaller(graph, backend, batch, memory)
-    return lower(graph, backend, batch, shared)
+    try:
+        return lower(graph, backend, batch, shared)
+    except TooLarge as needed:
+        raise error(
+            "C0204",
+            f"a program of {batch} images takes {needed.planned / 1e6:,.0f} MB, "
+            "which is more than is free",
+            help="a smaller `--batch`; in training `--batch auto` finds the largest that fits",
+        ) from None
 
 
 def inference_graph(
@@ -168,6 +181,30 @@ def planned_kernels(
     planned = _planned(graph, use, objective, backend, batch)
     kernels = kernels_of(planned, backend, batch)
     return [(planned.name(node), kernel) for node, kernel in kernels]
+
+
+def largest_batch(graph: Graph, objective: Objective, backend: Backend, most: int) -> int:
+    """As many images as a training step can have in the memory that is free, at most so many.
+
+    It is a power of two or one and a half times one. A tenth of the memory is left to others.
+
+    Raises:
+        CnndslError: a step of one image does not fit.
+    """
+    sizes = sorted({n for k in range(31) for n in (2**k, 3 * 2**k) if n < most} | {most})
+    free = backend.free_bytes()
+    fits, too_large = -1, len(sizes)
+    while too_large - fits > 1:
+        tried = (fits + too_large) // 2
+        planned = _planned(graph, "training", objective, backend, sizes[tried])
+        needed = sum(planned_bytes(planned, backend, sizes[tried]))
+        if free is None or needed <= 0.9 * free:
+            fits = tried
+        else:
+            too_large = tried
+    if fits < 0:
+        raise error("C0204", "a training step of a single image takes more memory than is free")
+    return sizes[fits]
 
 
 def _planned(graph: Graph, use: str, objective: Objective, backend: Backend, batch: int) -> Graph:

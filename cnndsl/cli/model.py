@@ -126,6 +126,23 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]
         return int(float(found[1]) * self.units[unit])
 
 
+#: The word for as many images a step as there is memory for.
+AUTO = "auto"
+
+
+class BatchSize(click.ParamType):  # type: ignore[type-arg]
+    """A number of images, at least 1, or `auto`."""
+
+    name = "batch"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> int | str:
+        if value == AUTO:
+            return AUTO
+        return click.IntRange(1).convert(value, param, context)
+
+
 def parse_input(text: str | None) -> Size | None:
     """`--input 160x160x3`."""
     from cnndsl.graph.types import Size

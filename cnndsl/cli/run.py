@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cnndsl.cli.model import (
+    AUTO,
+    BatchSize,
     Bytes,
     elaborator,
     model_options,
@@ -26,7 +28,7 @@ from cnndsl.diagnostics import CnndslError
 if TYPE_CHECKING:
     from cnndsl.runtime.kernel import Backend
     from cnndsl.runtime.program import Program
-    from cnndsl.training.session import Elaborate
+    from cnndsl.training.session import Elaborate, Fitted
 
 
 @click.command(
@@ -52,7 +54,7 @@ Data sets: digits, synthetic, cifar10, cifar100, npz:PATH.
 @click.option("--predict", "images", multiple=True, metavar="IMAGE", help="Name what is on it.")
 @click.argument("more_images", nargs=-1, metavar="[IMAGE]...")
 @click.option("--epochs", type=click.IntRange(0), help="Instead of the recipe's.")
-@click.option("--batch", type=click.IntRange(1), help="Images a step.")
+@click.option("--batch", type=BatchSize(), metavar="N", help="Images a step; auto: what fits.")
 @click.option("--memory", type=Bytes(), metavar="SIZE", help="Of a step, 2GB: recompute the rest.")
 @click.option("--lr", type=click.FloatRange(0), help="Base learning rate.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of weights, order and masks.")
@@ -95,6 +97,8 @@ def command(model: str, more_images: tuple[str, ...], **options: Any) -> int:
     _refuse_idle("images" if images else mode)
     if options["profile"] and mode:
         _refuse_with_profile()
+    if options["batch"] == AUTO and not options["train_data"]:
+        raise click.UsageError("--batch auto goes with --train")
     if options["resume"] and not (options["train_data"] and options["out"]):
         raise click.UsageError("--resume goes with --train and --out")
     backend = _backend(options["backend"], options["threads"])
@@ -217,6 +221,19 @@ def _stoppable() -> Iterator[Any]:
         signal.signal(signal.SIGINT, previous)
 
 
+def _of_largest_batch(fitted: Fitted, backend: Backend) -> Fitted:
+    """The same with as many images a step as the engine has memory for."""
+    from dataclasses import replace
+
+    from cnndsl.compile import largest_batch
+
+    recipe = fitted.recipe
+    most = len(fitted.dataset.train)
+    batch = largest_batch(fitted.network.graph, recipe.objective, backend, most)
+    click.echo(f"batch = {batch}, the largest that fits on {backend.name}", err=True)
+    return replace(fitted, recipe=replace(recipe, batch=batch))
+
+
 def _train(
     elaborate: Elaborate,
     given: dict[str, str | int],
@@ -227,7 +244,11 @@ def _train(
     from cnndsl.training.loop import Interrupted
     from cnndsl.training.session import train
 
+    automatic = options["batch"] == AUTO
+    options = options | {"batch": None} if automatic else options
     fitted = _fitted(elaborate, given, options["train_data"], options)
+    if automatic:
+        fitted = _of_largest_batch(fitted, backend)
     if options["profile"]:
         from cnndsl.training.session import step_of
 
@@ -363,9 +384,7 @@ def _forward(
     first = time.perf_counter()
     times: list[float] = []
     while len(times) < 3 or (sum(times) < 1 and len(times) < 100):
-        start = time.perf_counter()
-        program.run()
-        times.append(time.perf_counter() - start)
+        times.append(backend.seconds(program.run))
     best = sorted(times)[len(times) // 2]
     logits = program.read("logits")
     work = 2 * sum(
@@ -385,6 +404,6 @@ def _forward(
 def _profile(program: Program) -> int:
     from cnndsl.runtime.profile import profile, table
 
-    for line in table(profile(program), program.backend.threads()):
+    for line in table(profile(program), program.backend.peaks()):
         click.echo(line)
     return 0

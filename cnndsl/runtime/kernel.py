@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from cnndsl.graph.graph import Graph
@@ -60,6 +61,15 @@ class Composed(Kernel):
 
     def bind(self, *arrays: Array) -> Callable[[], None]:
         return self.binder(*arrays)
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Floating-point operations a second of a large matrix product, and bytes a second, read and
+    written, of a large copy."""
+
+    operations: float
+    bytes: float
 
 
 class Backend(Protocol):
@@ -126,6 +136,12 @@ class Backend(Protocol):
     def seconds(self, run: Callable[[], None]) -> float:
         """How long a step takes that is executed now."""
 
+    def peaks(self) -> Peaks:
+        """What the device of this engine can do at best, measured now."""
+
+    def free_bytes(self) -> int | None:
+        """How much memory programs can still have; None where nobody can tell."""
+
     def running(self) -> AbstractContextManager[object]:
         """What a program runs within: a stream, a number of threads."""
 
@@ -155,6 +171,15 @@ def in_turn(*calls: Callable[[], None]) -> Callable[[], None]:
             call()
 
     return calls[0] if len(calls) == 1 else run
+
+
+def free_on_host() -> int | None:
+    """The bytes of memory that the system could give without swapping; None off Linux."""
+    path = Path("/proc/meminfo")
+    if not path.exists():
+        return None
+    line = next(line for line in path.read_text().splitlines() if line.startswith("MemAvailable"))
+    return int(line.split()[1]) * 1024
 
 
 def seconds_on_host(run: Callable[[], None]) -> float:

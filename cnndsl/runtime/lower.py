@@ -74,6 +74,14 @@ class _Draft:
         return nbytes
 
 
+class TooLarge(Exception):
+    """A program takes more memory than there is; `planned` says how many bytes."""
+
+    def __init__(self, planned: int) -> None:
+        super().__init__(f"{planned} bytes are needed")
+        self.planned = planned
+
+
 def lower(
     graph: Graph, backend: Backend, batch: int, shared: Mapping[str, Slot] | None = None
 ) -> Program:
@@ -84,6 +92,7 @@ def lower(
 
     Raises:
         MissingKernel: the backend cannot execute an operation of the graph.
+        TooLarge: there is not enough memory.
     """
     shared = shared or {}
     draft = _drafted(graph, backend, batch)
@@ -92,6 +101,9 @@ def lower(
         for node in graph.of(*STATE)
         if graph.name(node) in shared
     }
+    needed, free = draft.arena_bytes + draft.place_states(elsewhere), backend.free_bytes()
+    if free is not None and needed > free:
+        raise TooLarge(needed)
     arena = backend.allocate(draft.arena_bytes)
     scratch = backend.view(arena, draft.layout.nbytes, Type((draft.scratch_bytes,), "uint8"))
     state_bytes = draft.place_states(elsewhere)

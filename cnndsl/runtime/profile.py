@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-import time
 from dataclasses import dataclass
 
+from cnndsl.runtime.kernel import Peaks
 from cnndsl.runtime.program import Program, Step
 
 
@@ -46,14 +46,15 @@ def profile(program: Program, repeats: int = 5) -> list[Timing]:
     return sorted(timings, key=lambda timing: -timing.seconds)
 
 
-def table(timings: list[Timing], threads: int, most: int = 40) -> list[str]:
+def table(timings: list[Timing], peaks: Peaks, most: int = 40) -> list[str]:
     """The longest steps, and the sum of all: milliseconds, share, what is done and how.
 
-    The share of the peak is that of a large matrix product on as many threads.
+    The shares of the peaks are those of a large matrix product and of a large copy.
     """
     total = sum(timing.seconds for timing in timings)
-    peak = _peak(threads)
-    head = ("ms", "%", "GFLOP/s", "% peak", "GB/s", "layer", "step", "layout", "implementation")
+    peak = peaks.operations
+    numbers = ("ms", "%", "GFLOP/s", "% peak", "GB/s", "% copy")
+    head = (*numbers, "layer", "step", "layout", "implementation")
     rows = [
         (
             f"{1e3 * each.seconds:.3f}",
@@ -61,6 +62,7 @@ def table(timings: list[Timing], threads: int, most: int = 40) -> list[str]:
             f"{each.operations_per_second / 1e9:.1f}",
             f"{100 * each.operations_per_second / peak:.0f}",
             f"{each.bytes_per_second / 1e9:.1f}",
+            f"{100 * each.bytes_per_second / peaks.bytes:.0f}",
             each.step.name,
             _short(each.step.text),
             str(each.step.layout or "nhwc"),
@@ -71,7 +73,7 @@ def table(timings: list[Timing], threads: int, most: int = 40) -> list[str]:
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [
         "  ".join(
-            cell.rjust(width) if column < 5 else cell.ljust(width)
+            cell.rjust(width) if column < len(numbers) else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in (head, *rows)
@@ -88,18 +90,3 @@ def table(timings: list[Timing], threads: int, most: int = 40) -> list[str]:
 
 def _short(text: str, longest: int = 48) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _peak(threads: int, size: int = 1536) -> float:
-    """Floating-point operations a second of a product of two large matrices in float32."""
-    import numpy as np
-    from threadpoolctl import threadpool_limits
-
-    matrix = np.ones((size, size), np.float32)
-    times = []
-    with threadpool_limits(threads, user_api="blas"):
-        for _ in range(4):
-            began = time.perf_counter()
-            np.matmul(matrix, matrix)
-            times.append(time.perf_counter() - began)
-    return 2 * size**3 / min(times)

@@ -153,6 +153,9 @@ class Plans:
         return self.tuned[description]
 
 
+#: Bytes of the device that nobody has.
+FREE = 10**9
+
 entered: list[Stream] = []
 recording: list[list[Callable[[], None]]] = []
 launched: list[int] = []
@@ -190,6 +193,7 @@ def module() -> ModuleType:
         asarray=device_array,
         asnumpy=asnumpy,
         RawModule=RawModule,
+        get_default_memory_pool=lambda: SimpleNamespace(free_bytes=lambda: 0),
         random=SimpleNamespace(
             standard_normal=lambda size, dtype: device_array(np.ones(size, dtype))
         ),
@@ -198,7 +202,11 @@ def module() -> ModuleType:
             Event=Event,
             get_elapsed_time=lambda start, end: float(end.when - start.when),
             get_current_stream=lambda: Stream(non_blocking=True),
-            runtime=SimpleNamespace(getDeviceCount=lambda: 1, CUDARuntimeError=error),
+            runtime=SimpleNamespace(
+                getDeviceCount=lambda: 1,
+                memGetInfo=lambda: (FREE, 2 * FREE),
+                CUDARuntimeError=error,
+            ),
         ),
     )
     return cupy

@@ -10,7 +10,14 @@ import pytest
 
 from cnndsl.backends import get_backend
 from cnndsl.backends.cuda import cudnn_library, gpu, simulator
-from cnndsl.compile import Objective, compile_inference, compile_training, elaborate_text
+from cnndsl.compile import (
+    Objective,
+    compile_inference,
+    compile_training,
+    elaborate_text,
+    largest_batch,
+)
+from cnndsl.diagnostics import CnndslError
 from cnndsl.ops.optimizer import SGD
 from cnndsl.runtime.profile import profile
 
@@ -99,6 +106,24 @@ def test_steps_are_timed_by_events(engine) -> None:
     program = written(compile_inference(elaborate_text(TEXT), engine, 3))
     timings = profile(program, repeats=2)
     assert {timing.seconds for timing in timings} == {0.001}
+
+
+def test_peaks_are_those_of_a_product_and_a_copy(engine, monkeypatch) -> None:
+    monkeypatch.setattr(gpu, "PEAK_SIZE", 8)
+    monkeypatch.setattr(gpu, "PEAK_BYTES", 64)
+    peaks = engine.peaks()
+    assert peaks.operations == 2 * 8**3 / 0.001
+    assert peaks.bytes == 2 * 64 / 0.001
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_allocated(engine, monkeypatch) -> None:
+    monkeypatch.setattr(fake_cupy, "FREE", 10**6)
+    graph = elaborate_text(TEXT)
+    with pytest.raises(CnndslError, match=r"takes .* MB, which is more than is free"):
+        compile_training(graph, Objective(), engine, 64)
+    batch = largest_batch(graph, Objective(), engine, 64)
+    assert 1 < batch < 64
+    compile_training(graph, Objective(), engine, batch)
 
 
 def test_plans_are_tuned_once(engine) -> None:

@@ -32,6 +32,11 @@ LINES: dict[str, list[Line]] = {
     ],
     "C0103_ops": [Line("ops convolution", 2)],
     "C0203_memory": [Line("run net.cnn --train digits --out m --memory 1KB --backend numpy", 1)],
+    "C0204_too_large": [
+        Line("run net.cnn --batch 1000000000 --backend numpy", 1),
+        Line("run net.cnn --batch auto", 2),
+        Line("run net.cnn --batch many", 2),
+    ],
     "C0201_engine": [Line("run net.cnn --backend tpu", 2)],
     "C0302_export": [Line("export wide.cnn -o wide.onnx", 1)],
     "D0401_data_sets": [

@@ -12,8 +12,8 @@ import numpy as np
 
 import cnndsl
 from cnndsl import backends, data
-from cnndsl.backends import get_backend
-from cnndsl.compile import Objective, compile_training, elaborate_text
+from cnndsl.backends import get_backend, numpy
+from cnndsl.compile import Objective, compile_training, elaborate_text, largest_batch
 from cnndsl.data import Request, Split, cifar
 from cnndsl.data.augment import Crop, Cutout, Shift
 from cnndsl.data.download import Patience
@@ -29,6 +29,7 @@ from cnndsl.ops.shape import Slice
 Call = Callable[[], object]
 IMAGES = np.zeros((4, 8, 8), np.uint8)
 LABELS = np.arange(4)
+TEXT_OF_ONE = "model one { input 8x8x1 -> conv 4, 3x3 -> fc 4 }"
 REQUEST = Request("", None, None, None, None, 0, True, None)
 HASTE = Patience(rounds=1, rest=0.0, timeout=5.0)
 GREY = Preprocessing((8, 8), 1, (0.0,), (1.0,))
@@ -155,8 +156,17 @@ def _without_onnx() -> object:
 
 
 #: By code; what is said is kept in `commands/CODE_library.txt`.
+def _no_memory_for_one() -> object:
+    class Small(numpy.Engine):
+        def free_bytes(self) -> int:
+            return 1000
+
+    return largest_batch(elaborate_text(TEXT_OF_ONE), Objective(), Small(), 8)
+
+
 CALLS: dict[str, list[Call]] = {
     "C0202": [_absent_engine],
+    "C0204": [_no_memory_for_one],
     "C0301": [_without_onnx],
     "D0404": [
         lambda: data.load("npz:notes.txt"),

@@ -52,6 +52,7 @@ from cnndsl.runtime.kernel import (
     Kernel,
     Layouts,
     MissingKernel,
+    Peaks,
     in_one_piece,
     in_turn,
     seconds_on_host,
@@ -147,6 +148,14 @@ class CudaEngine(ABC):
     @abstractmethod
     def download(self, source: Array, type: Type) -> Any:
         """A copy of a view of a type as an array of the host."""
+
+    @abstractmethod
+    def peaks(self) -> Peaks:
+        """What the device can do at best."""
+
+    @abstractmethod
+    def free_bytes(self) -> int | None:
+        """How much memory the device has left."""
 
     def use_threads(self, count: int) -> None:
         """Threads of the host, which do nothing here but load data."""

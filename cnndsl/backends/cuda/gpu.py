@@ -17,7 +17,7 @@ from cnndsl.backends.cuda.launch import Launch, LibraryCall, Source, Task
 from cnndsl.backends.cuda.nvrtc import OPTIONS
 from cnndsl.backends.cuda.shape import are_filters, physical
 from cnndsl.graph.types import Type
-from cnndsl.runtime.kernel import Array
+from cnndsl.runtime.kernel import Array, Peaks
 
 #: Element types of CuPy's arrays where they are not those of values.
 STORED_AS = {"bfloat16": "uint16"}
@@ -25,6 +25,8 @@ STORED_AS = {"bfloat16": "uint16"}
 MOST_SCRATCH = 512 * 2**20
 #: Candidates of cuDNN that are timed.
 CANDIDATES = 8
+#: Rows of the matrices, and bytes of the copy, by which peaks are measured.
+PEAK_SIZE, PEAK_BYTES = 8192, 2**30
 HOW = "pip install 'cnndsl[cuda]'"
 
 
@@ -82,6 +84,33 @@ class Engine(CudaEngine):
             events[1].record(self._stream)
             events[1].synchronize()
         return float(self._cupy.cuda.get_elapsed_time(*events)) / 1000
+
+    def peaks(self) -> Peaks:
+        """Of cuDNN's matrix product in bfloat16, and of a copy of a gigabyte."""
+        size, bytes_copied = PEAK_SIZE, PEAK_BYTES
+        product = cudnn.Product(size, size, size, "bfloat16", "bfloat16")
+        arrays = [_random(self._cupy, operand) for operand in cudnn.operands(product)]
+        plan = self._plan(product)
+        with self._stream:
+            scratch = self._cupy.empty(max(plan.workspace, 1), "uint8")
+            source = self._cupy.zeros(bytes_copied, "uint8")
+            target = self._cupy.zeros(bytes_copied, "uint8")
+
+        def multiply() -> None:
+            pointers = [array.data.ptr for array in arrays]
+            plan.run(pointers, scratch.data.ptr, self._stream.ptr)
+
+        def copy() -> None:
+            target[...] = source
+
+        best = [min(self.seconds(call) for _ in range(5)) for call in (multiply, copy)]
+        return Peaks(2 * size**3 / best[0], 2 * bytes_copied / best[1])
+
+    def free_bytes(self) -> int | None:
+        """What the device has, and what CuPy holds of it for later."""
+        free, _ = self._cupy.cuda.runtime.memGetInfo()
+        kept = self._cupy.get_default_memory_pool().free_bytes()
+        return int(free) + int(kept)
 
     def running(self) -> AbstractContextManager[object]:
         stream: AbstractContextManager[object] = self._stream

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from cnndsl.backends.cuda.engine import CudaEngine
 from cnndsl.backends.cuda.launch import Task
 from cnndsl.graph.types import Type
-from cnndsl.runtime.kernel import Array
+from cnndsl.runtime.kernel import Array, Peaks
 
 
 class Engine(CudaEngine):
@@ -29,6 +29,12 @@ class Engine(CudaEngine):
 
     def view(self, buffer: Array, offset: int, type: Type) -> Array:
         _refuse()
+
+    def peaks(self) -> Peaks:
+        _refuse()
+
+    def free_bytes(self) -> int | None:
+        return None
 
     def upload(self, target: Array, type: Type, source: Any) -> None:
         _refuse()

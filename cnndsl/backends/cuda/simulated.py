@@ -20,7 +20,7 @@ from cnndsl.backends.cuda.shape import are_filters, physical
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Batch, Size, Type
 from cnndsl.ops.conv import Conv, ConvInputGradient, ConvWeightGradient
-from cnndsl.runtime.kernel import Array
+from cnndsl.runtime.kernel import Array, Peaks
 
 
 class Engine(CudaEngine):
@@ -73,6 +73,12 @@ class Engine(CudaEngine):
         part = buffer[offset : offset + type.total_bytes].view(type.dtype)
         array = part.reshape(physical(type))
         return array.transpose(0, 3, 1, 2) if are_filters(type) else array
+
+    def peaks(self) -> Peaks:
+        return self._host.peaks()
+
+    def free_bytes(self) -> int | None:
+        return self._host.free_bytes()
 
     def upload(self, target: Array, type: Type, source: Any) -> None:
         self._host.upload(target, type, source)

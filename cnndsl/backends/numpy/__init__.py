@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from cnndsl.backends.numpy import (
     activation,
@@ -42,6 +42,8 @@ from cnndsl.runtime.kernel import (
     Kernel,
     Layouts,
     MissingKernel,
+    Peaks,
+    free_on_host,
     in_one_piece,
     in_turn,
     seconds_on_host,
@@ -142,6 +144,19 @@ class Engine:
 
     def seconds(self, run: Callable[[], None]) -> float:
         return seconds_on_host(run)
+
+    def peaks(self) -> Peaks:
+        """Of a matrix product in float32 on as many threads as programs work on, and of a copy."""
+        matrix = np.ones((1536, 1536), np.float32)
+        big = np.ones(2**25, np.float32)
+        other = np.empty_like(big)
+        with threadpool_limits(self.threads(), user_api="blas"):
+            product = min(seconds_on_host(lambda: np.matmul(matrix, matrix)) for _ in range(4))
+        copy = min(seconds_on_host(lambda: np.copyto(other, big)) for _ in range(3))
+        return Peaks(2 * 1536**3 / product, 2 * big.nbytes / copy)
+
+    def free_bytes(self) -> int | None:
+        return free_on_host()
 
     def running(self) -> AbstractContextManager[object]:
         """BLAS on one thread unless more are asked for: its threads spin, and on a busy machine
