@@ -108,6 +108,20 @@ def test_steps_are_timed_by_events(engine) -> None:
     assert {timing.seconds for timing in timings} == {0.001}
 
 
+def test_without_cudnn_kernels_of_our_own_do_what_it_does(engine, monkeypatch) -> None:
+    monkeypatch.setattr(cudnn_library, "unavailable", lambda: "it is not installed")
+    assert engine.unavailable() is None
+    graph = elaborate_text(TEXT)
+    found, expected = (
+        written(compile_inference(graph, each, 3)) for each in (engine, get_backend("numpy"))
+    )
+    assert any("gemm" in step.implementation for step in found.steps)
+    assert not any("cudnn" in step.implementation for step in found.steps)
+    for program in (found, expected):
+        program.run()
+    np.testing.assert_allclose(found.read("logits"), expected.read("logits"), rtol=1e-4)
+
+
 def test_peaks_are_those_of_a_product_and_a_copy(engine, monkeypatch) -> None:
     monkeypatch.setattr(gpu, "PEAK_SIZE", 8)
     monkeypatch.setattr(gpu, "PEAK_BYTES", 64)

@@ -278,7 +278,7 @@ def _asked_for(description: Description) -> tuple[Operand, ...]:
 def _ending(description: Description) -> str:
     """The words that convolutions and products share: element types, and what follows."""
     words = f", {description.dtype}"
-    words += " without tf32" if strict(description) else ""
+    words += " in tf32" if description.dtype == "float32" and description.tensor_cores else ""
     words += "" if description.result == description.dtype else f" to {description.result}"
     words += f", bias in {description.bias_dtype}" if description.bias else ""
     words += ", add" if isinstance(description, Convolution) and description.add else ""

@@ -16,6 +16,7 @@ from cnndsl.backends.cuda import (
     conv,
     dense,
     epilogue,
+    gemm,
     image_norm,
     loss,
     norm,
@@ -25,11 +26,13 @@ from cnndsl.backends.cuda import (
     scaling,
     shape,
 )
+from cnndsl.backends.cuda.cudnn import Description
 from cnndsl.backends.cuda.launch import (
     ACCESS,
     SIZES,
     Argument,
     Builders,
+    LibraryCall,
     Number,
     Pitch,
     Recipe,
@@ -123,6 +126,10 @@ class CudaEngine(ABC):
         The scratch is of `library_bytes`.
         """
 
+    def is_in_library(self, description: Description) -> bool:
+        """Whether a library does a convolution or a product."""
+        return True
+
     def library_bytes(self, task: Task) -> int:
         """How much scratch a library takes for a task."""
         return 0
@@ -169,7 +176,7 @@ class CudaEngine(ABC):
             return self._on_the_host(op, inputs, outputs)
         if type(op) not in BUILDERS:
             raise MissingKernel(op, self.name)
-        recipe = BUILDERS[type(op)](op, inputs, outputs)
+        recipe = self._executable(BUILDERS[type(op)](op, inputs, outputs))
         more = max((self.library_bytes(task) for task in recipe.tasks), default=0)
 
         def binder(*arrays: Array) -> Callable[[], None]:
@@ -182,6 +189,16 @@ class CudaEngine(ABC):
             binder=binder,
             recipe=recipe,
         )
+
+    def _executable(self, recipe: Recipe) -> Recipe:
+        """The recipe with kernels of our own for what the library does not do."""
+        tasks = (
+            gemm.launch(task.description, task.arguments)
+            if isinstance(task, LibraryCall) and not self.is_in_library(task.description)
+            else task
+            for task in recipe.tasks
+        )
+        return replace(recipe, tasks=tuple(tasks))
 
     def bound(self, recipe: Recipe, inputs: int, arrays: Sequence[Array]) -> Callable[[], None]:
         """What executes a recipe on operands, so many of them, results and scratch."""

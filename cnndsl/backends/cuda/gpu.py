@@ -1,4 +1,7 @@
-"""The engine `cuda`: kernels compiled by NVRTC and launched by CuPy, convolutions by cuDNN."""
+"""The engine `cuda`: kernels compiled by NVRTC and launched by CuPy, convolutions by cuDNN.
+
+Where cuDNN is missing, or has no plan, a kernel of our own does them: slower, and right.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,17 @@ class Engine(CudaEngine):
             return _no_device(str(reason))
         if count == 0:
             return "there is no GPU"
-        return cudnn_library.unavailable()
+        return None
+
+    def is_in_library(self, description: cudnn.Description) -> bool:
+        """Whether cuDNN is here and has a plan."""
+        if cudnn_library.unavailable() is not None:
+            return False
+        try:
+            self._plan(description)
+        except cudnn.Unsupported:
+            return False
+        return True
 
     def bind(
         self, task: Task, arrays: Sequence[Array | int | None], scratch: Array | None
