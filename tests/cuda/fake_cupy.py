@@ -194,9 +194,8 @@ def module() -> ModuleType:
         asnumpy=asnumpy,
         RawModule=RawModule,
         get_default_memory_pool=lambda: SimpleNamespace(free_bytes=lambda: 0),
-        random=SimpleNamespace(
-            standard_normal=lambda size, dtype: device_array(np.ones(size, dtype))
-        ),
+        arange=lambda count, dtype: device_array(np.arange(count, dtype=dtype)),
+        sin=lambda array: device_array(np.sin(array)),
         cuda=SimpleNamespace(
             Stream=Stream,
             Event=Event,

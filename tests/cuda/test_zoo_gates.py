@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 from deviceless import Planner
+from gpu_checks import distance, fill
 
 from cnndsl.backends import get_backend
 from cnndsl.backends.cuda import nvrtc, simulated, simulator
@@ -152,26 +153,6 @@ def test_a_whole_step_is_that_of_the_reference(reference: str) -> None:
 def stepped(graph, engine) -> dict[str, np.ndarray]:
     """The loss and all states after one step of training on random images and weights."""
     program = compile_training(graph, Objective(optimizer=SGD(momentum=0.9)), engine, 4)
-    for number, name in enumerate(sorted((*program.states, *program.inputs))):
-        random = np.random.default_rng(number)
-        shape = (program.inputs | program.states)[name].type.concrete()
-        dtype = (program.inputs | program.states)[name].type.dtype
-        values = np.zeros(shape)
-        if name == "labels":
-            values = np.arange(shape[0])
-        elif name == "learning_rate":
-            values = np.full(shape, 0.1)
-        elif "variance" in name or "gamma" in name:
-            values = random.uniform(0.5, 1.5, shape)
-        elif dtype == "float32" and "velocity" not in name:
-            fan_in = np.prod(shape[1:]) if len(shape) in (2, 4) and name != "image" else 1
-            values = random.normal(size=shape) * (2 / fan_in) ** 0.5
-        program.write(name, values.astype(dtype))
+    fill(program)
     program.run()
     return {name: program.read(name) for name in ("loss", *program.states)}
-
-
-def distance(found: np.ndarray, expected: np.ndarray) -> float:
-    """By norm; of what is nearly 0, by that of numbers of 0.01."""
-    largest = max(np.linalg.norm(expected), 1e-2 * expected.size**0.5)
-    return float(np.linalg.norm(expected.astype(np.float64) - found) / largest)

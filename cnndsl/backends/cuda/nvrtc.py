@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -28,13 +29,12 @@ class Compiled:
 @cache
 def unavailable() -> str | None:
     """Why nothing can be compiled here, in words; None if it can."""
-    for name in ("cuda.bindings", "nvidia.cu13"):
-        try:
-            found = importlib.util.find_spec(name)
-        except ImportError:
-            found = None
-        if found is None:
-            return f"the compiler NVRTC is not installed: {HOW}"
+    try:
+        from cuda.bindings import nvrtc
+
+        nvrtc.nvrtcVersion()
+    except (ImportError, OSError, RuntimeError):
+        return f"the compiler NVRTC is not installed: {HOW}"
     if _headers() is None:
         return f"CUDA's headers are not installed: {HOW}"
     return None
@@ -50,13 +50,8 @@ def compiled(source: Source, architecture: str) -> Compiled:
 
     _, program = nvrtc.nvrtcCreateProgram(source.text.encode(), b"kernel.cu", 0, [], [])
     try:
-        options = (
-            f"--gpu-architecture={architecture}",
-            f"-I{_headers()}",
-            "--ptxas-options=-v",
-            *OPTIONS,
-        )
-        (status,) = nvrtc.nvrtcCompileProgram(program, len(options), [o.encode() for o in options])
+        given = (f"--gpu-architecture={architecture}", "--ptxas-options=-v", *options())
+        (status,) = nvrtc.nvrtcCompileProgram(program, len(given), [o.encode() for o in given])
         _, size = nvrtc.nvrtcGetProgramLogSize(program)
         log = bytearray(size)
         nvrtc.nvrtcGetProgramLog(program, log)
@@ -84,11 +79,18 @@ def _read(said: str, entry: str) -> Compiled:
 
 
 @cache
+def options() -> tuple[str, ...]:
+    """How kernels are compiled, and where CUDA's headers are, if they are found."""
+    headers = _headers()
+    return (*OPTIONS, f"-I{headers}") if headers is not None else OPTIONS
+
+
+@cache
 def _headers() -> Path | None:
-    """The folder of CUDA's headers."""
+    """The folder of CUDA's headers: of NVIDIA's packages, or of an installed toolkit."""
     found = importlib.util.find_spec("nvidia")
     places = found.submodule_search_locations or () if found else ()
-    for place in places:
-        for header in sorted(Path(place).glob("cu*/include/cuda_bf16.h")):
-            return header.parent
-    return None
+    folders = [folder for place in places for folder in sorted(Path(place).glob("cu*/include"))]
+    toolkit = os.environ.get("CUDA_PATH") or os.environ.get("CUDA_HOME") or "/usr/local/cuda"
+    folders.append(Path(toolkit) / "include")
+    return next((folder for folder in folders if (folder / "cuda_bf16.h").exists()), None)
