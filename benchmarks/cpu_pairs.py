@@ -78,14 +78,21 @@ class Worker:
             stderr=self.errors,
             text=True,
         )
-        self.told = self._hear()
+        try:
+            self.told = self._hear()
+        except BaseException:
+            self.process.kill()
+            raise
         self.seconds_to_ready = time.perf_counter() - began
         self.steps = self.settle = 1
 
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failure: object, *_: object) -> None:
+        """Let the process end; one that is in the middle of something that failed is killed."""
+        if failure is not None:
+            self.process.kill()
         with suppress(BrokenPipeError):
             self.process.communicate()
         self.errors.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cpu_pairs import Plan, interval, pair, ratio
 from gpu_worker import Job
@@ -146,6 +147,10 @@ def pieces(options: argparse.Namespace) -> Iterator[Piece]:
                     )
 
 
+def _too_long(*_: object) -> NoReturn:
+    raise TimeoutError("it took too long")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -160,11 +165,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--turn", type=float, default=0.5, help="seconds of a turn at least")
     parser.add_argument("--most", type=int, help="checks of a kind")
-    parser.add_argument("--limit", type=float, default=300, help="seconds of the checks of a kind")
-    parser.add_argument("--seconds", type=float, default=500, help="begin no piece after them")
+    parser.add_argument("--limit", type=float, default=240, help="seconds of a piece at most")
+    parser.add_argument("--seconds", type=float, default=280, help="begin no piece after them")
     parser.add_argument("--again", action="store_true", help="do pieces that are there already")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of gpu.json")
     options = parser.parse_args()
+    signal.signal(signal.SIGALRM, _too_long)
     path = options.results / "gpu.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     began = time.perf_counter()
@@ -176,11 +182,13 @@ def main() -> None:
             break
         print(name, flush=True)
         start = time.perf_counter()
+        signal.alarm(int(options.limit) + 10)
         try:
             result = run()
         except Exception as failure:  # the other pieces are to be done all the same
             result = {"error": f"{type(failure).__name__}: {failure}"[:500]}
             print(f"    {result['error']}", flush=True)
+        signal.alarm(0)
         found[name] = {"took_seconds": round(time.perf_counter() - start, 1), "result": result}
         found["machine"] = machine()
         write_whole(path, json.dumps(found, indent=1) + "\n")

@@ -26,8 +26,8 @@ from cnndsl.runtime.kernel import Array, Peaks
 STORED_AS = {"bfloat16": "uint16"}
 #: Bytes that a candidate of cuDNN may take of scratch.
 MOST_SCRATCH = 512 * 2**20
-#: Candidates of cuDNN that are timed.
-CANDIDATES = 8
+#: Candidates of cuDNN that are timed: it ranks them, and one may take half a second to compile.
+CANDIDATES = 4
 #: Rows of the matrices, and bytes of the copy, by which peaks are measured.
 PEAK_SIZE, PEAK_BYTES = 8192, 2**30
 HOW = "pip install 'cnndsl[cuda]'"
