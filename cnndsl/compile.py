@@ -186,19 +186,28 @@ def planned_kernels(
 def largest_batch(graph: Graph, objective: Objective, backend: Backend, most: int) -> int:
     """As many images as a training step can have in the memory that is free, at most so many.
 
-    It is a power of two or one and a half times one. A tenth of the memory is left to others.
+    It is a power of two or one and a half times one, and keeps to the objective's memory if there
+    is such a bound. A tenth of what is free is left to others.
 
     Raises:
         CnndslError: a step of one image does not fit.
     """
     sizes = sorted({n for k in range(31) for n in (2**k, 3 * 2**k) if n < most} | {most})
     free = backend.free_bytes()
+
+    def is_small_enough(batch: int) -> bool:
+        try:
+            planned = _planned(graph, "training", objective, backend, batch)
+        except CnndslError as failure:
+            if failure.diagnostics[0].code != "C0203":
+                raise
+            return False
+        return free is None or sum(planned_bytes(planned, backend, batch)) <= 0.9 * free
+
     fits, too_large = -1, len(sizes)
     while too_large - fits > 1:
         tried = (fits + too_large) // 2
-        planned = _planned(graph, "training", objective, backend, sizes[tried])
-        needed = sum(planned_bytes(planned, backend, sizes[tried]))
-        if free is None or needed <= 0.9 * free:
+        if is_small_enough(sizes[tried]):
             fits = tried
         else:
             too_large = tried

@@ -27,7 +27,13 @@ Examples:
 @click.option("--for", "use", type=click.Choice(["inference", "training"]), default="inference")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images.")
 @precision_option
-@click.option("--architecture", default="sm_90", show_default=True, help="Of the GPU.")
+@click.option(
+    "--architecture",
+    type=click.Choice(["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]),
+    default="sm_90",
+    show_default=True,
+    help="Of the GPU.",
+)
 @click.option("--source", metavar="LAYER", help="Print the text of a layer's kernels instead.")
 @model_options
 def command(

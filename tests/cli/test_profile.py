@@ -50,6 +50,16 @@ def test_what_a_profile_would_not_heed_is_refused(words: list[str], capsys) -> N
     assert f"{words[0]} would do nothing" in capsys.readouterr().err
 
 
+def test_the_largest_batch_keeps_to_the_memory_that_is_given(capsys) -> None:
+    words = [*MODEL, "--train", "synthetic", "--profile", "--batch", "auto"]
+    batches = []
+    for memory in ("20MB", "60MB"):
+        assert status(["run", *words, "--memory", memory]) == 0
+        said = capsys.readouterr().err
+        batches.append(int(said.split("batch = ")[1].split(",")[0]))
+    assert 1 <= batches[0] < batches[1]
+
+
 def test_threads_are_the_engines(capsys) -> None:
     engine = get_backend()
     before = engine.threads()
