@@ -131,7 +131,7 @@ def costs(
     """Kernels a run, multiply-adds an image, bytes moved, the arena's bytes, parameters."""
     from cnndsl.compile import program_of
     from cnndsl.graph import analysis
-    from cnndsl.runtime.lower import constant_nodes
+    from cnndsl.runtime.schedule import constant_nodes
 
     constant = constant_nodes(graph)
     running = [node for node in graph.nodes() if node not in constant]

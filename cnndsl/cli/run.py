@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cnndsl.cli.forward import forward, print_profile
 from cnndsl.cli.model import (
     AUTO,
     BatchSize,
@@ -27,7 +27,6 @@ from cnndsl.diagnostics import CnndslError
 
 if TYPE_CHECKING:
     from cnndsl.runtime.kernel import Backend
-    from cnndsl.runtime.program import Program
     from cnndsl.training.session import Elaborate, Fitted
 
 
@@ -110,7 +109,8 @@ def command(model: str, more_images: tuple[str, ...], **options: Any) -> int:
         return _evaluate(elaborate, given, backend, options)
     if images:
         return _predict(elaborate, given, backend, images, options)
-    return _forward(elaborate, given, backend, options)
+    saved = _saved(options) if options["weights"] is not None else ()
+    return forward(elaborate, given, backend, options, *saved)
 
 
 #: The options that mean something in one mode alone, or in two, by what chooses the mode.
@@ -252,7 +252,7 @@ def _train(
     if options["profile"]:
         from cnndsl.training.session import step_of
 
-        return _profile(step_of(fitted, backend, options["workers"]))
+        return print_profile(step_of(fitted, backend, options["workers"]))
     label = f"{fitted.network.name}-{fitted.dataset.name}"
     out = options["out"] or _fresh_folder(label)
     with _stoppable() as stop:
@@ -347,63 +347,4 @@ def _predict(
         click.echo(f"{prediction.path}")
         for name, probability in prediction.classes:
             click.echo(f"    {probability:7.2%}  {name}")
-    return 0
-
-
-def _forward(
-    elaborate: Elaborate,
-    given: dict[str, str | int],
-    backend: Backend,
-    options: dict[str, Any],
-) -> int:
-    """One forward pass on random data, and what it took."""
-    import numpy as np
-
-    from cnndsl.compile import compile_inference
-    from cnndsl.graph import analysis
-    from cnndsl.training.checkpoint import restore
-    from cnndsl.training.initialise import Initialisation, initial_states
-
-    batch, saved, origin = options["batch"] or 1, None, ""
-    if options["weights"] is not None:
-        saved, origin = _saved(options)
-        given = with_saved_parameters(given, saved, elaborate)
-    network = elaborate(given)
-    began = time.perf_counter()
-    precision = _element_type(options)
-    program = compile_inference(network.graph, backend, batch, precision=precision)
-    states = initial_states(network.graph, Initialisation(), options["seed"] or 0)
-    restore(program, saved.arrays if saved else states, origin)
-    image = network.graph.inputs["image"].type
-    random = np.random.default_rng(0).standard_normal((batch, *image.features))
-    program.write("image", random.astype(image.dtype))
-    if options["profile"]:
-        return _profile(program)
-    compiled = time.perf_counter()
-    program.run()
-    first = time.perf_counter()
-    times: list[float] = []
-    while len(times) < 3 or (sum(times) < 1 and len(times) < 100):
-        times.append(backend.seconds(program.run))
-    best = sorted(times)[len(times) // 2]
-    logits = program.read("logits")
-    work = 2 * sum(
-        analysis.multiply_adds(network.graph, n) for n in analysis.main_path(network.graph)
-    )
-    click.echo(f"{network.name} on {backend.name}, batch {batch}: output {logits.shape}")
-    click.echo(f"compiled in  {compiled - began:8.3f} s")
-    click.echo(f"first pass   {1e3 * (first - compiled):8.1f} ms")
-    click.echo(
-        f"median pass  {1e3 * best:8.1f} ms of {len(times)}  "
-        f"({batch / best:,.1f} images/s, {work * batch / best / 1e9:,.1f} GFLOP/s)"
-    )
-    click.echo(f"memory       {(program.arena_bytes + program.state_bytes) / 1e6:8.1f} MB planned")
-    return 0
-
-
-def _profile(program: Program) -> int:
-    from cnndsl.runtime.profile import profile, table
-
-    for line in table(profile(program), program.backend.peaks()):
-        click.echo(line)
     return 0

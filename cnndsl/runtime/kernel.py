@@ -158,6 +158,32 @@ class Backend(Protocol):
         """A copy of a view of a type as an array of the host, in the canonical layout."""
 
 
+class Canonical:
+    """What engines share that know the canonical layout alone, whose steps run one by one and end
+    when they return."""
+
+    def manner(self, graph: Graph) -> Hashable:
+        return None
+
+    def layouts(
+        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], manner: Hashable
+    ) -> Layouts:
+        """The canonical layout, always."""
+        return (None,) * len(inputs), (None,) * len(outputs)
+
+    def keeps(self, layout: Hashable | None) -> bool:
+        return True
+
+    def nbytes(self, type: Type) -> int:
+        return type.total_bytes
+
+    def sequence(self, calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
+        return in_turn(*calls)
+
+    def seconds(self, run: Callable[[], None]) -> float:
+        return seconds_on_host(run)
+
+
 def in_one_piece(index: View) -> bool:
     """Whether what an index takes of an array is in one piece: all of every axis but the first."""
     return all(not isinstance(s, slice) or s == slice(None) for s in index[1:])

@@ -273,21 +273,6 @@ def test_a_folder_that_cannot_be_written_is_no_error(planner: Planner, tmp_path:
     assert said["best"] != said["again"] == said["first"]
 
 
-def _restored(description: Description) -> tuple[list[Any], list[Any]]:
-    plan = Plans(deviceless.properties("sm_90")).plan(description)
-    plans = Plans(deviceless.properties("sm_90"))
-    restored = plans.restore(description, plan.serialize())
-    assert plans.plan(description) is restored
-    assert restored.serialize()
-    return [plan.name, plan.workspace], [restored.name, restored.workspace]
-
-
-@pytest.mark.parametrize("epilogue", [{}, {"bias": True, "add": True, "relu": True}], ids=str)
-def test_a_plan_is_restored_from_bytes(planner: Planner, epilogue: dict[str, bool]) -> None:
-    plan, restored = planner.call(_restored, convolution("forward", "3x3", "bfloat16", **epilogue))
-    assert plan == restored
-
-
 def _run(description: Description, pointers: Sequence[int]) -> None:
     Plans(deviceless.properties("sm_90")).plan(description).run(pointers, 0, 0)
 

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from comparing import ENGINE, REFERENCE, assert_agree, fill, forward, step
+from gpu_checks import behind_layers
 
 from cnndsl.backends import get_backend
 from cnndsl.backends.onednn import Engine
@@ -20,7 +21,6 @@ from cnndsl.compile import (
     planned_memory,
     program_of,
 )
-from cnndsl.diagnostics import CnndslError
 from cnndsl.frontend.elaborate import elaborate
 from cnndsl.frontend.library import load_file
 from cnndsl.graph.graph import Graph
@@ -64,16 +64,6 @@ MORE = (
 
 def chain(text: str) -> Graph:
     return elaborate_text(f"model example {{ {text} }}")
-
-
-def behind_layers(text: str) -> Graph | None:
-    """The example between layers with weights, so that gradients pass through it."""
-    head, *rest = text.split(" -> ")
-    first = "conv 16, 3x3" if head.count("x") == 2 else "fc 16"
-    try:
-        return chain(" -> ".join([head, first, *rest, "fc 4"]))
-    except CnndslError:
-        return None
 
 
 def network(reference: str, size: str) -> Graph:

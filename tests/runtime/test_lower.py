@@ -24,8 +24,8 @@ from cnndsl.graph.graph import Graph
 from cnndsl.graph.op import OPTIMIZERS
 from cnndsl.graph.types import Type
 from cnndsl.runtime.kernel import Kernel
-from cnndsl.runtime.lower import schedule
 from cnndsl.runtime.program import Program
+from cnndsl.runtime.schedule import schedule
 from cnndsl.training.initialise import Initialisation, initial_states
 
 BRANCHING = """

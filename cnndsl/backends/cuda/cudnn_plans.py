@@ -69,11 +69,6 @@ class Plan:
         arrays = dict(enumerate(pointers, 1))
         self._graph.execute(arrays, workspace, handle=self._handle)
 
-    def serialize(self) -> bytes:
-        """The plan with the kernels compiled for it, after a line with its name; `Plans.restore`
-        reads it."""
-        return self.name.encode() + b"\n" + bytes(self._graph.serialize())
-
 
 class Plans:
     """The plans for one device, each made once.
@@ -106,12 +101,6 @@ class Plans:
         self._winners = Winners(self.device, folder)
         self._plans: dict[Description, Plan] = {}
 
-    def close(self) -> None:
-        """Give the library's resources back; plans made before cannot run any more."""
-        self._plans.clear()
-        if self._handle is not None:
-            frontend().destroy_handle(self._handle)
-
     def knows(self, description: Description) -> bool:
         """Whether it was found before which plan is fastest."""
         return description in self._plans or self._winners.read(description) is not None
@@ -126,24 +115,6 @@ class Plans:
             winner = self._winners.read(description)
             replayed = self._replayed(description, winner) if winner else None
             self._plans[description] = replayed or self._first(description)
-        return self._plans[description]
-
-    def restore(self, description: Description, data: bytes) -> Plan:
-        """The plan that `Plan.serialize` wrote on such a device with this version of cuDNN; it
-        becomes that of its description."""
-        cudnn = frontend()
-        restored = cudnn.pygraph(**self.target)
-        before = () if self._handle is None else (self._handle,)
-        name, _, compiled = data.partition(b"\n")
-        restored.deserialize(*before, compiled)
-        self._plans[description] = Plan(
-            description,
-            restored,
-            self._handle,
-            name=name.decode(),
-            workspace=restored.get_workspace_size(),
-            candidates=1,
-        )
         return self._plans[description]
 
     def tune(

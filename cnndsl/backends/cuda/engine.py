@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,7 +40,6 @@ from cnndsl.backends.cuda.launch import (
     Scratch,
     Task,
 )
-from cnndsl.graph.graph import Graph
 from cnndsl.graph.op import Op, View
 from cnndsl.graph.rewrite import Rewrite
 from cnndsl.graph.types import Type
@@ -51,14 +50,13 @@ from cnndsl.ops.shape import Slice
 from cnndsl.passes import FUSIONS
 from cnndsl.runtime.kernel import (
     Array,
+    Canonical,
     Composed,
     Kernel,
-    Layouts,
     MissingKernel,
     Peaks,
     in_one_piece,
     in_turn,
-    seconds_on_host,
 )
 from cnndsl.runtime.memory import round_up
 
@@ -100,7 +98,7 @@ class CudaKernel(Composed):
     recipe: Recipe = field(default=Recipe(()), repr=False)
 
 
-class CudaEngine(ABC):
+class CudaEngine(Canonical, ABC):
     """An engine whose kernels are recipes.
 
     Maps are NHWC; filters (O, I, H, W) are stored in the order O, H, W, I, and their arrays have
@@ -133,12 +131,6 @@ class CudaEngine(ABC):
     def library_bytes(self, task: Task) -> int:
         """How much scratch a library takes for a task."""
         return 0
-
-    def sequence(self, calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
-        return in_turn(*calls)
-
-    def seconds(self, run: Callable[[], None]) -> float:
-        return seconds_on_host(run)
 
     @abstractmethod
     def allocate(self, nbytes: int) -> Array:
@@ -221,21 +213,6 @@ class CudaEngine(ABC):
                 self.upload(array, type, result)
 
         return Kernel(run, implementation="numpy")
-
-    def manner(self, graph: Graph) -> Hashable:
-        return None
-
-    def layouts(
-        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], manner: Hashable
-    ) -> Layouts:
-        """The canonical layout, always: that of arrays of this engine."""
-        return (None,) * len(inputs), (None,) * len(outputs)
-
-    def keeps(self, layout: Hashable | None) -> bool:
-        return True
-
-    def nbytes(self, type: Type) -> int:
-        return type.total_bytes
 
     def part(
         self, whole: Type, part: Type, index: View, writer: Op, readers: Collection[Op]

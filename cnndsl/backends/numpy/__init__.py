@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache
@@ -30,7 +30,6 @@ from cnndsl.backends.numpy import (
     shape,
 )
 from cnndsl.backends.numpy.cast import in_float32, wants_float32, widened
-from cnndsl.graph.graph import Graph
 from cnndsl.graph.op import Op, View
 from cnndsl.graph.rewrite import Rewrite
 from cnndsl.graph.types import Type
@@ -39,13 +38,12 @@ from cnndsl.runtime.kernel import (
     STRIDED,
     Array,
     Builder,
+    Canonical,
     Kernel,
-    Layouts,
     MissingKernel,
     Peaks,
     free_on_host,
     in_one_piece,
-    in_turn,
     seconds_on_host,
 )
 from cnndsl.runtime.memory import ALIGNMENT
@@ -94,7 +92,7 @@ def kernel_of(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Ke
     return in_float32(builder(widened(op), *wide), inputs, outputs)
 
 
-class Engine:
+class Engine(Canonical):
     """Arrays are `numpy.ndarray` views of one aligned buffer."""
 
     name = "numpy"
@@ -117,33 +115,12 @@ class Engine:
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         return kernel_of(op, inputs, outputs)
 
-    def manner(self, graph: Graph) -> Hashable:
-        return None
-
-    def layouts(
-        self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...], manner: Hashable
-    ) -> Layouts:
-        """The canonical layout, always."""
-        return (None,) * len(inputs), (None,) * len(outputs)
-
-    def keeps(self, layout: Hashable | None) -> bool:
-        return True
-
-    def nbytes(self, type: Type) -> int:
-        return type.total_bytes
-
     def part(
         self, whole: Type, part: Type, index: View, writer: Op, readers: Collection[Op]
     ) -> tuple[View, Type] | None:
         """Everywhere; in the layout `STRIDED` where that is not in one piece."""
         strided = whole.layout == STRIDED or not in_one_piece(index)
         return index, replace(part, layout=STRIDED) if strided else part
-
-    def sequence(self, calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
-        return in_turn(*calls)
-
-    def seconds(self, run: Callable[[], None]) -> float:
-        return seconds_on_host(run)
 
     def peaks(self) -> Peaks:
         """Of a matrix product in float32 on as many threads as programs work on, and of a copy."""
