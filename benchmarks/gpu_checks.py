@@ -11,19 +11,31 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from cnndsl.backends import get_backend
 from cnndsl.cli.model import load_network
 from cnndsl.compile import Objective, compile_inference, compile_training, elaborate_text
-from cnndsl.diagnostics import CnndslError
+from cnndsl.data import feeds
+from cnndsl.data.dataset import Dataset, Split
+from cnndsl.data.preprocess import preprocessing_for
+from cnndsl.diagnostics import CnndslError, Source
+from cnndsl.frontend.elaborate import elaborate
+from cnndsl.frontend.library import load_text
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.op import OPS
 from cnndsl.ops.optimizer import SGD
 from cnndsl.runtime.program import Program
+from cnndsl.training.recipe import recipe_of
+from cnndsl.training.session import Fitted
+from cnndsl.training.session import train as train_fitted
 
 #: How far a result may be from the reference in float32 and in bfloat16.
 MAY_DIFFER = {"float32": 2e-5, "bfloat16": 2e-2}
@@ -90,6 +102,41 @@ def step(graph: Graph, engine: Any, precision: str, batch: int = 4) -> dict[str,
     return results(program, ["loss", *velocities])
 
 
+def trained(share: float) -> Callable[[Graph, Any, str], dict[str, np.ndarray]]:
+    """Training on pixels that the engine may keep if they take so much of its memory at most."""
+
+    def run(graph: Graph, engine: Any, precision: str) -> dict[str, np.ndarray]:
+        random = np.random.default_rng(5)
+        train, test = (
+            Split(random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), np.arange(count) % 4)
+            for count in (600, 50)
+        )
+        data = Dataset("drawn", train, test, tuple("abcd"), (0.5,) * 3, (0.25,) * 3)
+        network = elaborate(load_text(Source("text", LOOP)))
+        recipe = replace(recipe_of(network), precision=precision)
+        fitted = Fitted(network, data, preprocessing_for(data, (32, 32), 3), recipe)
+        with TemporaryDirectory() as folder, patch.object(feeds, "RESIDENT_SHARE", share):
+            result, trainer = train_fitted(fitted, engine, Path(folder) / "run")
+        names = [name for name in trainer.program.states if name.endswith("weight")]
+        weights = {name: trainer.program.read(name) for name in names}
+        return {"test loss": np.array(result.test_loss), **weights}
+
+    return run
+
+
+#: A network and its recipe, with all that is done to images.
+LOOP = """model small {
+    input 32x32x3
+    conv 16, 3x3 -> bn -> relu -> conv 16, 3x3, /2 -> bn -> relu -> avgpool global -> fc 4
+}
+train small {
+    batch 256
+    epochs 3
+    augment pad 4, flip, cutout 8
+    optimizer sgd, lr=0.05, momentum=0.9
+}"""
+
+
 def examples() -> dict[str, str]:
     """What is written of every layer as an example."""
     texts = [text for kind in OPS.values() for text in kind.examples]
@@ -120,6 +167,8 @@ def checks(engine: Any, what: str) -> Iterator[tuple[str, Any, str, Graph]]:
         for reference, size in NETWORKS.items():
             graph = load_network(reference, ("classes=10",), size).graph
             yield f"step of {reference}", step, "float32", graph
+        for where, share in (("kept", 1.0), ("streamed", 0.0)):
+            yield f"training on pixels that are {where}", trained(share), "float32", graph
 
 
 def _graph(text: str) -> Graph:

@@ -21,12 +21,14 @@ from cnndsl.graph.rewrite import Event, Rewrite, optimise
 from cnndsl.graph.types import Size
 from cnndsl.ops.loss import CrossEntropy
 from cnndsl.ops.optimizer import SGD
+from cnndsl.ops.scaling import AllFinite
 from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING, IN_SLICES
 from cnndsl.passes.inference import for_inference
 from cnndsl.passes.join import join_states
+from cnndsl.passes.pixels import PixelSource, prepare_images
 from cnndsl.passes.precision import set_precision
 from cnndsl.passes.training import add_loss, for_training, freeze
-from cnndsl.passes.updates import add_updates, loss_scale
+from cnndsl.passes.updates import add_updates, clipped, loss_scale, next_scale, watch
 from cnndsl.runtime.kernel import Backend, Kernel
 from cnndsl.runtime.layouts import assign_layouts
 from cnndsl.runtime.lower import TooLarge, kernels_of, lower, planned_bytes
@@ -49,7 +51,8 @@ class Objective:
     """What training does to a graph: the loss, the optimiser, and what it leaves alone.
 
     `memory` is how many bytes a step's values may take: what would take more is recomputed.
-    `precision` is the element type of values between layers.
+    `precision` is the element type of values between layers, `clip` the largest norm that all
+    gradients together may have.
     """
 
     loss: Op = field(default_factory=CrossEntropy)
@@ -58,6 +61,7 @@ class Objective:
     frozen: tuple[str, ...] = ()
     memory: int | None = None
     precision: str = "float32"
+    clip: float | None = None
 
 
 def _uncollected(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -83,13 +87,15 @@ def compile_inference(
     batch: int,
     shared: Mapping[str, Slot] | None = None,
     precision: str = "float32",
+    source: PixelSource | None = None,
 ) -> Program:
     """The program that computes "logits" from "image", both float32.
 
-    `shared` are states of another program, `precision` the element type between layers.
+    `shared` are states of another program, `precision` the element type between layers; with a
+    `source` the program prepares images itself.
     """
     rewrites = rewrites_for(backend, FOR_INFERENCE)
-    graph = inference_graph(graph, rewrites, backend.fusions, precision=precision)
+    graph = inference_graph(graph, rewrites, backend.fusions, precision=precision, source=source)
     return program_of(graph, backend, batch, shared=shared)
 
 
@@ -130,12 +136,15 @@ def inference_graph(
     fusions: Sequence[Rewrite] = (),
     events: list[Event] | None = None,
     precision: str = "float32",
+    source: PixelSource | None = None,
 ) -> Graph:
     """The graph of a forward pass, optimised; `events` gets what rewrites did."""
     graph = graph.copy()
     for_inference(graph)
     happened = optimise(graph, rewrites)
     set_precision(graph, precision)
+    if source is not None:
+        prepare_images(graph, source)
     happened += optimise(graph, fusions)
     if events is not None:
         events += happened
@@ -143,14 +152,22 @@ def inference_graph(
 
 
 @_uncollected
-def compile_training(graph: Graph, objective: Objective, backend: Backend, batch: int) -> Program:
+def compile_training(
+    graph: Graph,
+    objective: Objective,
+    backend: Backend,
+    batch: int,
+    source: PixelSource | None = None,
+) -> Program:
     """The program of one step: "image" and "labels" give "loss", "correct" and new states.
+
+    With a `source` the program prepares images itself.
 
     Raises:
         CnndslError: not even by recomputation does a step keep to the objective's memory.
     """
     rewrites = rewrites_for(backend, FOR_TRAINING)
-    graph = training_graph(graph, objective, rewrites, backend.fusions)
+    graph = training_graph(graph, objective, rewrites, backend.fusions, source=source)
     return program_of(graph, backend, batch, objective.memory)
 
 
@@ -260,6 +277,7 @@ def training_graph(
     rewrites: Sequence[Rewrite] = FOR_TRAINING,
     fusions: Sequence[Rewrite] = (),
     events: list[Event] | None = None,
+    source: PixelSource | None = None,
 ) -> Graph:
     """The graph of one training step, optimised: loss, gradients, updates.
 
@@ -276,16 +294,26 @@ def training_graph(
     happened = optimise(graph, rewrites)
     join_states(graph)
     set_precision(graph, objective.precision)
+    if source is not None:
+        prepare_images(graph, source)
     try:
         loss = add_loss(graph, objective.loss)
     except Mismatch as mismatch:
         message = f"there is no step of training: {mismatch.message}"
         raise error("E0201", message, help=mismatch.help) from None
+    tally = watch(graph)
     scale = loss_scale(graph) if objective.precision == "float16" else None
+    # Before the backward pass where it can be: then a gradient is used as soon as it is there.
+    finite = graph.add(AllFinite(), tally, name="finite")[0]
     gradients = add_gradients(graph, loss, scale)
     if not gradients:
         raise error("E0704", "there is no step of training: nothing is left that could learn")
-    add_updates(graph, gradients, objective.optimizer, objective.decay_all, scale)
+    if scale is not None:
+        finite = graph.add(AllFinite(), tally, *gradients.values(), name="finite")[0]
+        next_scale(graph, scale, finite)
+    if objective.clip is not None:
+        scale = clipped(graph, list(gradients.values()), objective.clip, scale)
+    add_updates(graph, gradients, objective.optimizer, finite, objective.decay_all, scale)
     graph.prune()
     happened += [e for e in optimise(graph, rewrites) if e.declined is None]
     happened += optimise(graph, fusions)

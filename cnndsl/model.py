@@ -61,13 +61,15 @@ class Model:
     ) -> Compiled:
         """Lower the model for inference; weights are random by `seed` unless a checkpoint is given.
 
-        `precision` is that of values between layers: "f32", "bf16" or "fp16".
+        `precision` is that of values between layers: "f32", "bf16" or "fp16"; "tf32" is f32 whose
+        products may be rounded, on engines that do that.
 
         Raises:
             CnndslError: the engine is not to be had, or the weights do not fit.
             ValueError: there is no such precision.
         """
-        compiled = Compiled(self.graph, get_backend(backend), batch, element_type(precision))
+        engine = get_backend(backend, precision=precision)
+        compiled = Compiled(self.graph, engine, batch, element_type(precision))
         if weights is None:
             recipe = recipe_of(self.network)
             states = initial_states(self.graph, recipe.initialisation, seed)
@@ -95,7 +97,7 @@ class Model:
         """Train on a data set (the recipe's by default) into a run folder.
 
         A step's values take at most `memory` bytes; what would take more is recomputed.
-        `precision` is that of values between layers, "f32", "bf16" or "fp16"; weights are f32.
+        `precision` is that of values between layers, as in `compile`; weights are f32.
 
         Raises:
             CnndslError: the recipe or the data is wrong, or the loss is not a number.
@@ -115,7 +117,8 @@ class Model:
             ),
             data_dir=data_dir,
         )
-        return train_fitted(fitted, get_backend(backend), Path(out), resume=resume)[0]
+        engine = get_backend(backend, precision=precision)
+        return train_fitted(fitted, engine, Path(out), resume=resume)[0]
 
     def export(
         self,

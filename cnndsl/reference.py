@@ -106,6 +106,9 @@ def markdown() -> str:
 def rewrites() -> dict[str, str]:
     """The pages of `docs/rewrites/` by file name: one a rewrite, its equation first, and a list."""
     from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING, FUSIONS
+    from cnndsl.passes.chains import CHAINS
+    from cnndsl.passes.gpu import ON_A_GPU
+    from cnndsl.passes.together import TOGETHER
 
     uses: dict[str, list[Rewrite]] = {
         "For training and inference": [r for r in FOR_INFERENCE if r in FOR_TRAINING],
@@ -114,6 +117,7 @@ def rewrites() -> dict[str, str]:
         ],
         "For training": [r for r in FOR_TRAINING if r not in FOR_INFERENCE],
         "For engines that ask for it": list(FUSIONS),
+        "For GPUs": [*(r for r in ON_A_GPU if r not in FUSIONS), *CHAINS, *TOGETHER],
     }
     pages = {}
     lines = ["# Rewrites", "", *_ABOUT.strip().splitlines()]

@@ -20,22 +20,30 @@ from rewriting import (
     shrunken,
 )
 
+from cnndsl import passes
 from cnndsl.backends import get_backend
+from cnndsl.backends.cuda.engine import CudaEngine
 from cnndsl.cli.optimize import costs, whole
 from cnndsl.compile import Objective, rewrites_for, training_graph
 from cnndsl.graph import analysis
 from cnndsl.graph.graph import Graph
 from cnndsl.graph.rewrite import Event, Rewrite, optimise
 from cnndsl.ops.conv import Conv
-from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING, FUSIONS, GRADIENTS
+from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING, GRADIENTS
+from cnndsl.passes.chains import CHAINS
+from cnndsl.passes.gpu import ON_A_GPU, accumulation_in_epilogue, activation_in_batchnorm
 from cnndsl.passes.inference import for_inference
 from cnndsl.passes.training import for_training, freeze
 from cnndsl.runtime.lower import lower
 
+FUSIONS = (*passes.FUSIONS, *CHAINS)
 ALL = (*FOR_INFERENCE, *FUSIONS)
 FORWARD = [rewrite for rewrite in ALL if rewrite not in GRADIENTS]
 EXAMPLES = [(r, e) for r in FORWARD for e in r.fires_on]
-IN_TRAINING = [(r, e) for r in (*FOR_TRAINING, *FUSIONS) for e in r.fires_on]
+ASKED_FOR = tuple(dict.fromkeys((*FUSIONS, *ON_A_GPU)))
+IN_TRAINING = [(r, e) for r in (*FOR_TRAINING, *ASKED_FOR) for e in r.fires_on]
+#: Those that are of training alone: what they look for is there once gradients are.
+OF_GRADIENTS = (*GRADIENTS, activation_in_batchnorm, accumulation_in_epilogue)
 EXCEPTIONS = [(r, e) for r in FORWARD for e in r.leaves_alone]
 
 
@@ -73,13 +81,13 @@ def test_a_rewrite_leaves_alone_what_it_says(rewrite: Rewrite, example: str) -> 
 @pytest.mark.parametrize(("rewrite", "example"), IN_TRAINING, ids=lambda x: getattr(x, "name", x))
 def test_a_rewrite_for_training_changes_no_gradient(rewrite: Rewrite, example: str) -> None:
     graph = model(f"{example} -> fc 3")
-    fusion = rewrite in FUSIONS
+    fusion = rewrite in ASKED_FOR
     first = gradients(graph, ())
     second = gradients(graph, () if fusion else (rewrite,), (rewrite,) if fusion else ())
     assert_same(first, second)
 
 
-@pytest.mark.parametrize("rewrite", GRADIENTS, ids=lambda rewrite: rewrite.name)
+@pytest.mark.parametrize("rewrite", OF_GRADIENTS, ids=lambda rewrite: rewrite.name)
 def test_a_rewrite_of_gradients_fires_where_it_says_and_nowhere_else(rewrite: Rewrite) -> None:
     for examples, fires in ((rewrite.fires_on, True), (rewrite.leaves_alone, False)):
         for example in examples:
@@ -98,7 +106,9 @@ def test_the_zoo_computes_the_same_in_inference(reference: str) -> None:
 @pytest.mark.parametrize("reference", ZOO)
 def test_the_zoo_has_the_same_gradients(reference: str) -> None:
     graph = shrunken(reference)
-    assert_same(gradients(graph, ()), gradients(graph, FOR_TRAINING, FUSIONS))
+    expected = gradients(graph, ())
+    for fusions in (FUSIONS, CudaEngine.fusions):
+        assert_same(expected, gradients(graph, FOR_TRAINING, fusions))
 
 
 @pytest.mark.parametrize("reference", [name for name in ZOO if name not in LARGE])

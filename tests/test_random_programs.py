@@ -6,7 +6,11 @@ from hypothesis import HealthCheck, given, settings
 from random_programs import programs
 from rewriting import assert_same, close, gradients, inference, model
 
-from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING, FUSIONS
+from cnndsl import passes
+from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING
+from cnndsl.passes.chains import CHAINS
+
+FUSIONS = (*passes.FUSIONS, *CHAINS)
 
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 random_networks = settings(

@@ -10,9 +10,10 @@ from cnndsl.compile import compile_inference, compile_training, elaborate_file
 from cnndsl.graph.autodiff import add_gradients
 from cnndsl.graph.check import verify
 from cnndsl.graph.types import Size
+from cnndsl.ops.scaling import AllFinite
 from cnndsl.passes.inference import for_inference
 from cnndsl.passes.training import add_loss, for_training
-from cnndsl.passes.updates import add_updates
+from cnndsl.passes.updates import add_updates, watch
 from cnndsl.resources import resource
 from cnndsl.training.initialise import initial_states
 from cnndsl.training.recipe import recipe_of
@@ -57,9 +58,11 @@ def test_every_stage_keeps_its_promises(reference: str) -> None:
     verify(training, "for_training")
     loss = add_loss(training, objective.loss)
     verify(training, "add_loss")
+    (finite,) = training.add(AllFinite(), watch(training), name="finite")
+    verify(training, "watch")
     gradients = add_gradients(training, loss)
     verify(training, "add_gradients")
-    add_updates(training, gradients, objective.optimizer)
+    add_updates(training, gradients, objective.optimizer, finite)
     training.prune()
     verify(training, "add_updates")
 

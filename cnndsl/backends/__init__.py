@@ -6,12 +6,14 @@ import importlib
 from pathlib import Path
 
 from cnndsl.diagnostics import did_you_mean, error, register
+from cnndsl.passes.precision import TF32
 from cnndsl.runtime.kernel import Backend
 
 register(
     {
         "C0201": "an engine that does not exist",
         "C0202": "an engine that cannot run on this machine",
+        "C0205": "a precision that an engine does not have",
     }
 )
 
@@ -24,15 +26,23 @@ BACKENDS = {
 }
 
 
-def get_backend(name: str | None = None, threads: int | None = None) -> Backend:
+def get_backend(
+    name: str | None = None, threads: int | None = None, precision: str = "f32"
+) -> Backend:
     """The engine of a name, or the best one that can run here, on so many threads.
 
+    It computes in a precision by the word of a user; the element type of values is the program's.
+
     Raises:
-        CnndslError: no engine has this name, or it cannot run here.
+        CnndslError: no engine has this name, it cannot run here, or it has no such precision.
     """
     engine = _found(name)
     if threads is not None:
         engine.use_threads(threads)
+    if precision == TF32 and not engine.use_tf32():
+        raise error(
+            "C0205", f"the {engine.name} engine has no tf32", help="`--precision f32`", status=2
+        )
     return engine
 
 

@@ -11,7 +11,7 @@ from cnndsl.cli.model import load_network, model_options, precision_option
 from cnndsl.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
-    from cnndsl.backends.cuda.launch import Task
+    from cnndsl.backends.cuda.launch import Launch, Task
     from cnndsl.frontend.elaborate import Network
 
 
@@ -48,8 +48,9 @@ def command(
     """List the kernels of a program, which are written for its shapes; no GPU is needed.
 
     Of each the layer that it is of, its grid and the threads of a block and, where NVRTC is
-    installed, a thread's registers and the bytes that did not fit into them. What the library
-    cuDNN does is said in words.
+    installed, a thread's registers, the bytes that did not fit into them, and the share of a
+    multiprocessor's warps that can be at work at once. What the library cuDNN does is said in
+    words.
     """
     tasks = list(_tasks(load_network(model, **options), use, batch, precision))
     if source is not None:
@@ -66,11 +67,14 @@ def _tasks(network: Network, use: str, batch: int, precision: str) -> Iterator[t
     from cnndsl.backends.cuda.engine import CudaKernel
     from cnndsl.backends.cuda.planned import Engine
     from cnndsl.compile import planned_kernels
-    from cnndsl.passes.precision import element_type
+    from cnndsl.passes.precision import TF32, element_type
     from cnndsl.training.recipe import recipe_of
 
+    engine = Engine()
+    if precision == TF32:
+        engine.use_tf32()
     recipe = replace(recipe_of(network), precision=element_type(precision))
-    for name, kernel in planned_kernels(network.graph, use, recipe.objective, Engine(), batch):
+    for name, kernel in planned_kernels(network.graph, use, recipe.objective, engine, batch):
         if isinstance(kernel, CudaKernel):
             for task in kernel.recipe.tasks:
                 yield name, task
@@ -91,31 +95,35 @@ def _print_source(tasks: Sequence[tuple[str, Task]], layer: str) -> None:
 def _table(tasks: Sequence[tuple[str, Task]], architecture: str) -> Iterator[str]:
     from cnndsl.backends.cuda.launch import Launch
 
-    took = _taken([t.source for _, t in tasks if isinstance(t, Launch)], architecture)
-    rows: list[tuple[str, ...]] = [("layer", "kernel", "grid", "block", "registers", "spilled")]
+    taken = _taken([task for _, task in tasks if isinstance(task, Launch)], architecture)
+    head = ("layer", "kernel", "grid", "block", "registers", "spilled", "occupancy")
+    rows: list[tuple[str, ...]] = [head if taken else head[:4]]
     for name, task in tasks:
         if isinstance(task, Launch):
             sizes = ("x".join(map(str, each)) for each in (task.grid, task.block))
-            rows.append((name, task.source.entry, *sizes, *took.get(task.source, ())))
+            rows.append((name, task.source.entry, *sizes, *taken.get(task, ())))
         else:
             rows.append((name, f"cuDNN: {task.description}"))
-    widths = [max(len(row[i]) for row in rows if len(row) > max(i, 2)) for i in range(4)]
+    widths = [max(len(row[i]) for row in rows if len(row) > max(i, 2)) for i in range(len(rows[0]))]
     for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, [*widths, 0, 0], strict=False))
-        yield "  ".join(cells).rstrip()
+        yield "  ".join(c.ljust(width) for c, width in zip(row, widths, strict=False)).rstrip()
     launches = [task for _, task in tasks if isinstance(task, Launch)]
     texts = {task.source for task in launches}
     yield f"{len(launches)} launches of {len(texts)} kernels, {len(tasks) - len(launches)} of cuDNN"
 
 
-def _taken(sources: Sequence[Any], architecture: str) -> dict[Any, tuple[str, str]]:
-    """What each kernel takes of a thread, where that can be told."""
+def _taken(launches: Sequence[Launch], architecture: str) -> dict[Launch, tuple[str, str, str]]:
+    """What each kernel takes of a GPU, where that can be told."""
     from cnndsl.backends.cuda import nvrtc
+    from cnndsl.backends.cuda.occupancy import occupancy
 
     if nvrtc.unavailable() is not None:
         return {}
+    sources = dict.fromkeys(launch.source for launch in launches)
+    found = {source: nvrtc.compiled(source, architecture) for source in sources}
     taken = {}
-    for source in dict.fromkeys(sources):
-        found = nvrtc.compiled(source, architecture)
-        taken[source] = str(found.registers), str(found.spilled)
+    for launch in launches:
+        kernel = found[launch.source]
+        share = occupancy(kernel, launch.threads, architecture)
+        taken[launch] = str(kernel.registers), str(kernel.spilled), f"{share:.0%}"
     return taken

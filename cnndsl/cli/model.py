@@ -86,13 +86,14 @@ def model_options(command: Command) -> Command:
 
 
 def precision_option(command: Command) -> Command:
-    """The option `--precision`: the element type of values between layers, as a user's word."""
+    """The option `--precision`: in what values between layers and their products are computed, as a
+    user's word."""
     option = click.option(
         "--precision",
-        type=click.Choice(["f32", "bf16", "fp16"]),
+        type=click.Choice(["f32", "tf32", "bf16", "fp16"]),
         default="f32",
         show_default=True,
-        help="Of values between layers; weights are f32.",
+        help="Of values between layers; weights are f32, and tf32 is f32 with rounded products.",
     )
     return option(command)
 

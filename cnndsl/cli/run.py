@@ -100,7 +100,7 @@ def command(model: str, more_images: tuple[str, ...], **options: Any) -> int:
         raise click.UsageError("--batch auto goes with --train")
     if options["resume"] and not (options["train_data"] and options["out"]):
         raise click.UsageError("--resume goes with --train and --out")
-    backend = _backend(options["backend"], options["threads"])
+    backend = _backend(options["backend"], options["threads"], options["precision"])
     elaborate = elaborator(model, options["input_size"], options["max_nodes"], options["max_steps"])
     given = parse_settings(options["settings"])
     if options["train_data"]:
@@ -149,10 +149,13 @@ def _refuse_idle(mode: str | None) -> None:
             raise click.UsageError(f"--{name} goes with {where}")
 
 
-def _backend(name: str | None, threads: int | None) -> Backend:
+def _backend(name: str | None, threads: int | None, precision: str) -> Backend:
     from cnndsl.backends import get_backend
 
-    return get_backend(name, threads)
+    backend = get_backend(name, threads, precision)
+    if (note := backend.note()) is not None:
+        _note(note)
+    return backend
 
 
 def _overrides(options: dict[str, Any]) -> Any:
@@ -272,16 +275,28 @@ def _train(
         except Interrupted:
             click.echo(f"stopped; `--out {out} --resume` goes on", err=True)
             return 130
-        except CnndslError:
+        except CnndslError as failure:
             if options["out"] is None:
                 _remove_empty(out)
-            raise
+            raise _resumable(failure, out) from None
         finally:
             display.close()
     if result.test_accuracy is not None:
         click.echo(f"test accuracy {result.test_accuracy:.2%} on {len(fitted.dataset.test)} images")
     click.echo(f"{result.seconds:.1f} s, {result.images_per_second:,.0f} images/s, run in {out}")
     return 0
+
+
+def _resumable(failure: CnndslError, out: Path) -> CnndslError:
+    """The failure, with how to go on where it is a GPU's and a checkpoint was kept."""
+    from dataclasses import replace
+
+    (first, *_) = failure.diagnostics
+    kept = (out / "checkpoints" / "last.safetensors").exists()
+    if first.code not in {"C0206", "C0207"} or not kept:
+        return failure
+    how = f"`--out {out} --resume` goes on from the last checkpoint"
+    return CnndslError(replace(first, help=f"{how}; {first.help}"), status=failure.status)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -104,7 +104,7 @@ def _memory(network: Network, batch: int, backend: str | None, precision: str) -
     from cnndsl.passes.precision import element_type
     from cnndsl.training.recipe import recipe_of
 
-    engine = get_backend(backend)
+    engine = get_backend(backend, precision=precision)
     recipe = replace(recipe_of(network), precision=element_type(precision))
     planned = planned_memory(network.graph, recipe.objective, engine, batch)
     return {"engine": engine.name, "batch": batch, **planned}

@@ -2,63 +2,69 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
+from cnndsl.backends.numpy.prepare import moved
 from cnndsl.diagnostics import error
-
-#: How pixels outside an image are filled, and NumPy's word for it.
-FILLS = {"zero": "constant", "edge": "edge", "reflect": "reflect"}
+from cnndsl.ops.prepare import FILLS, Hole, Mirror, Move, Window
 
 
-class Augmentation(Protocol):
-    """Changes prepared images, float32 (N, H, W, C), each at random and for itself.
+class Augmentation(ABC):
+    """Changes prepared images, each at random and for itself.
 
-    `apply` leaves its argument as it is. All randomness comes from `generator`: equal states give
-    equal images. Zero is the mean colour, since images are normalised before.
+    Zero is the mean colour, since images are normalised before.
     """
 
-    def apply(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray: ...
+    @abstractmethod
+    def move(self, extent: tuple[int, int]) -> Move:
+        """What is done to images of an extent (height, width).
+
+        Raises:
+            CnndslError: they are too small for it.
+        """
+
+    @abstractmethod
+    def draw(
+        self, count: int, extent: tuple[int, int], generator: np.random.Generator
+    ) -> np.ndarray:
+        """What is drawn for the move of so many images, int64 (count, draws).
+
+        All randomness comes from `generator`: equal states give equal images.
+        """
+
+    def apply(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Images (N, H, W, C) after the move; the argument stays as it is."""
+        extent = (images.shape[1], images.shape[2])
+        move = self.move(extent)
+        changed: np.ndarray = moved(move, images, self.draw(len(images), extent, generator))
+        return changed
 
 
-def _pad(images: np.ndarray, pad: int, fill: str) -> np.ndarray:
-    """Images with `pad` pixels more on each side."""
-    if fill == "reflect" and pad >= min(images.shape[1:3]):
-        height, width = images.shape[1:3]
-        raise error("D0413", f"{pad} pixels cannot be mirrored on images of {height}x{width}")
-    if fill != "zero":
-        return np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=FILLS[fill])  # type: ignore[call-overload, no-any-return]
-    count, height, width, channels = images.shape
-    padded = np.zeros((count, height + 2 * pad, width + 2 * pad, channels), dtype=images.dtype)
-    padded[:, pad : pad + height, pad : pad + width] = images
-    return padded
-
-
-def _windows(
-    images: np.ndarray, extent: tuple[int, int], generator: np.random.Generator
+def _begins(
+    count: int, extent: tuple[int, int], move: Window, generator: np.random.Generator
 ) -> np.ndarray:
-    """A window of `extent` (height, width) of each image, at a place drawn evenly."""
-    count, height, width, channels = images.shape
-    images = np.ascontiguousarray(images)
-    tops = generator.integers(height - extent[0] + 1, size=count)
-    lefts = generator.integers(width - extent[1] + 1, size=count)
-    image, row, pixel, _ = images.strides
-    # Every window as rows of width * channels adjacent numbers, which copy fastest.
-    windows = as_strided(
-        images,
-        (count, height - extent[0] + 1, width - extent[1] + 1, extent[0], extent[1] * channels),
-        (image, row, pixel, row, images.itemsize),
-        writeable=False,
-    )
-    chosen: np.ndarray = windows[np.arange(count), tops, lefts]
-    return chosen.reshape(count, *extent, channels)
+    """Where windows begin, drawn evenly: a row and a column each."""
+    (high, wide), (height, width) = move.extent, extent
+    tops = generator.integers(height + 2 * move.pad - high + 1, size=count)
+    lefts = generator.integers(width + 2 * move.pad - wide + 1, size=count)
+    return np.stack([tops, lefts], axis=1)
+
+
+def _checked(move: Window, extent: tuple[int, int]) -> Window:
+    """The window, if there are pixels to mirror."""
+    if move.fill == "reflect" and move.pad >= min(extent):
+        raise error(
+            "D0413",
+            f"{move.pad} pixels cannot be mirrored on images of {extent[0]}x{extent[1]}",
+        )
+    return move
 
 
 @dataclass(frozen=True)
-class Crop:
+class Crop(Augmentation):
     """Pad each side by `pad` pixels, then cut a window at a random place.
 
     The window is `size` (height, width), or as large as the image came in where `size` is None.
@@ -73,31 +79,38 @@ class Crop:
         if self.pad < 0 or self.fill not in FILLS:
             raise error("D0413", f"no crop has pad {self.pad} and fill `{self.fill}`")
 
-    def apply(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        height, width = images.shape[1:3]
-        size = self.size or (height, width)
+    def move(self, extent: tuple[int, int]) -> Window:
+        height, width = extent
+        size = self.size or extent
         if size[0] > height + 2 * self.pad or size[1] > width + 2 * self.pad:
             raise error(
                 "D0413",
                 f"a crop of {size[0]}x{size[1]} is larger than the images, {height}x{width}",
                 help="resize them to more, or pad",
             )
-        return _windows(_pad(images, self.pad, self.fill), size, generator)
+        return _checked(Window(size, self.pad, self.fill), extent)
+
+    def draw(
+        self, count: int, extent: tuple[int, int], generator: np.random.Generator
+    ) -> np.ndarray:
+        return _begins(count, extent, self.move(extent), generator)
 
 
 @dataclass(frozen=True)
-class Flip:
+class Flip(Augmentation):
     """Mirror left and right with probability one half."""
 
-    def apply(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        turned = np.flatnonzero(generator.integers(2, size=len(images)))
-        flipped = images.copy()
-        flipped[turned] = images[turned, :, ::-1]
-        return flipped
+    def move(self, extent: tuple[int, int]) -> Mirror:
+        return Mirror()
+
+    def draw(
+        self, count: int, extent: tuple[int, int], generator: np.random.Generator
+    ) -> np.ndarray:
+        return generator.integers(2, size=(count, 1))
 
 
 @dataclass(frozen=True)
-class Shift:
+class Shift(Augmentation):
     """Move by up to `pixels` along each axis, evenly; what comes in has `fill`'s colour."""
 
     pixels: int
@@ -107,12 +120,17 @@ class Shift:
         if self.pixels < 0 or self.fill not in FILLS:
             raise error("D0413", f"no shift has {self.pixels} pixels and fill `{self.fill}`")
 
-    def apply(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        return _windows(_pad(images, self.pixels, self.fill), images.shape[1:3], generator)
+    def move(self, extent: tuple[int, int]) -> Window:
+        return _checked(Window(extent, self.pixels, self.fill), extent)
+
+    def draw(
+        self, count: int, extent: tuple[int, int], generator: np.random.Generator
+    ) -> np.ndarray:
+        return _begins(count, extent, self.move(extent), generator)
 
 
 @dataclass(frozen=True)
-class Cutout:
+class Cutout(Augmentation):
     """Zero a square of `size` pixels a side; its centre is any pixel, so the edge may cut it."""
 
     size: int
@@ -121,14 +139,11 @@ class Cutout:
         if self.size < 1:
             raise error("D0413", f"a cutout of {self.size} pixels cuts nothing out")
 
-    def apply(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        rows = self._outside(images.shape[1], len(images), generator)
-        columns = self._outside(images.shape[2], len(images), generator)
-        kept = rows[:, :, np.newaxis] | columns[:, np.newaxis, :]
-        return np.where(kept[..., np.newaxis], images, np.zeros((), dtype=images.dtype))
+    def move(self, extent: tuple[int, int]) -> Hole:
+        return Hole(self.size)
 
-    def _outside(self, length: int, count: int, generator: np.random.Generator) -> np.ndarray:
-        """Which pixels of an axis lie outside the square, bool (count, length)."""
-        first = generator.integers(length, size=(count, 1)) - self.size // 2
-        places = np.arange(length)
-        return (places < first) | (places >= first + self.size)
+    def draw(
+        self, count: int, extent: tuple[int, int], generator: np.random.Generator
+    ) -> np.ndarray:
+        firsts = [generator.integers(n, size=count) - self.size // 2 for n in extent]
+        return np.stack(firsts, axis=1)

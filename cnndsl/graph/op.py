@@ -191,6 +191,11 @@ class Op:
         """Where each operand stands in the result, of an operation that puts them side by side."""
         return ()
 
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        """The slots of operands that have the only result's shape and of which element i goes into
+        element i of it and no other; none of an operation that does more than that."""
+        return ()
+
     def window(self, x: Type) -> Window:
         """The part of the input that one output element sees."""
         return Window(Size(1, 1))

@@ -29,6 +29,9 @@ class Activation(Op):
         saved = inputs[0] if self.saves == "input" else outputs[0]
         return [apply(ActivationGradient(self), saved, dy, like=inputs[0])]
 
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        return (0,)
+
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return outputs[0].elements * self.operations
 
@@ -177,6 +180,9 @@ class ActivationGradient(Op):
 
     def infer(self, saved: Type, dy: Type) -> Type:
         return dy
+
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        return 0, 1
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return outputs[0].elements * (self.activation.operations + 1)

@@ -33,6 +33,9 @@ class Cast(Op):
             return [dy]
         return [apply(Cast(x.type.dtype), dy, like=x)]
 
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        return (0,)
+
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return 0
 

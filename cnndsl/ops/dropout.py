@@ -26,6 +26,9 @@ class Dropping(Op):
     ) -> Sequence[Value | None]:
         return grads
 
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        return (0,)
+
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return 0
 
@@ -91,6 +94,9 @@ class DropoutTraining(Op):
         (dy,) = grads
         assert dy is not None
         return [apply(self, dy, seed, step, like=x), None, None]
+
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        return (0,)
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return outputs[0].elements

@@ -13,7 +13,8 @@ from cnndsl.ops.activation import Activation
 
 @op("epilogue", registry=None)
 class Epilogue(Op):
-    """`activation(first(…) + addend)`: a convolution, fc or norm, an addition and an activation.
+    """`activation(first(…) + addend)`: a convolution, fc or norm, an addition and an activation; or
+    the gradient of a convolution's input and an addition.
 
     Inputs: those of `first`, and the addend if it `adds`. Results: those of `first`, the first one
     changed. It stands in graphs whose gradients are there already.
@@ -40,6 +41,10 @@ class Epilogue(Op):
     ) -> tuple[Op, Sequence[Value]]:
         first, operands = self.first.again(inputs[: len(inputs) - self.adds], outputs)
         return replace(self, first=first), (*operands, *inputs[len(inputs) - self.adds :])
+
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        slots = self.first.elementwise(*self.of_first(inputs))
+        return (*slots, len(inputs) - 1) if slots and self.adds else slots
 
     def multiply_adds(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return self.first.multiply_adds(outputs, *self.of_first(inputs))

@@ -34,6 +34,9 @@ class Add(Op):
     ) -> Sequence[Value | None]:
         return list(grads) * len(inputs)
 
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        return tuple(range(len(inputs)))
+
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return outputs[0].elements * (len(inputs) - 1)
 
@@ -87,6 +90,9 @@ class Multiply(Op):
             for slot, value in enumerate(inputs)
         ]
 
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        return tuple(range(len(inputs)))
+
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return outputs[0].elements * (len(inputs) - 1)
 
@@ -118,6 +124,10 @@ class Gate(Op):
         if gate.type.shape == x.type.shape:
             of_gate = Multiply()
         return [apply(Gate(), dy, gate, like=x), apply(of_gate, x, dy, like=gate)]
+
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        x, gate = inputs
+        return (0, 1) if gate.shape == x.shape else (0,)
 
 
 @op("gate_gradient", registry=None)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cnndsl.graph.graph import Value, apply
 from cnndsl.graph.op import KW_ONLY, Initial, Mismatch, Op, Parameters, Weight, op
 from cnndsl.graph.types import Type
-from cnndsl.ops.activation import Relu
+from cnndsl.ops.activation import Activation, Relu
 from cnndsl.ops.conv import BiasGradient
 from cnndsl.ops.epilogue import Epilogue
 
@@ -75,6 +75,9 @@ class BatchNorm(Op):
         dgamma = apply(BatchNormScaleGradient(self.epsilon), x, mean, variance, dy, like=gamma)
         return [dx, dgamma, apply(BiasGradient(), dy, like=beta), None, None]
 
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        return (0,)
+
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return 2 * outputs[0].elements
 
@@ -88,6 +91,9 @@ class BatchNormInputGradient(Op):
 
     def infer(self, gamma: Type, variance: Type, dy: Type) -> Type:
         return dy
+
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        return (2,)
 
 
 @op("bn_scale_gradient", registry=None)
@@ -152,6 +158,9 @@ class BatchNormAgain(Op):
 
     def infer(self, x: Type, gamma: Type, beta: Type, mean: Type, inverse: Type) -> Type:
         return x
+
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        return (0,)
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return 2 * outputs[0].elements
@@ -221,6 +230,27 @@ class BatchNormReluGradient(Op):
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
         return 10 * outputs[0].elements
+
+
+@op("bn_activation_gradient", registry=None)
+class BatchNormActivationGradient(Op):
+    """The gradients of x, gamma and beta, through an activation of what the norm gives.
+
+    Inputs: x, gamma, mean, inverse deviation, beta, the gradient of the activation's result: what
+    the norm gave is computed again.
+    """
+
+    epsilon: float
+    activation: Activation
+    differentiable = False
+
+    def infer(
+        self, x: Type, gamma: Type, mean: Type, inverse: Type, beta: Type, dy: Type
+    ) -> tuple[Type, Type, Type]:
+        return x, gamma, gamma
+
+    def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
+        return 13 * outputs[0].elements + self.activation.flops(outputs, inputs[0])
 
 
 @op("running_average", registry=None)
@@ -336,6 +366,9 @@ class Scale(Op):
         (dy,) = grads
         assert dy is not None
         return [apply(self, dy, scale, like=x), apply(ScaleGradient(), x, dy, like=scale)]
+
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        return (0,)
 
 
 @op("scale_gradient", registry=None)

@@ -41,6 +41,17 @@ class Join(Move):
         return side_by_side(self.axis, inputs)
 
 
+@op("widen", registry=None)
+class Widen(Move):
+    """A weight that reads so many channels, those behind its own times 0."""
+
+    channels: int
+    differentiable = False
+
+    def infer(self, weight: Type) -> Type:
+        return weight.like((weight.features[0], self.channels, *weight.features[2:]))
+
+
 @op("take", registry=None)
 class Take(Move):
     """The elements of a weight from `first` to before `last` along an axis."""

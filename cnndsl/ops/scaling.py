@@ -1,5 +1,6 @@
-"""Loss scaling: gradients that a short element type would round to zero are computed larger.
+"""What watches over training steps: their tally, updates that may be left out, loss scaling.
 
+Loss scaling: gradients that a short element type would round to zero are computed larger.
 Source: Micikevicius et al., Mixed precision training, 2018, section 3.2; the scale is dynamic as in
 NVIDIA's Apex.
 """
@@ -10,7 +11,6 @@ from collections.abc import Sequence
 
 from cnndsl.graph.op import Op, op
 from cnndsl.graph.types import Type
-from cnndsl.ops.optimizer import Optimizer
 
 
 @op("all_finite", registry=None)
@@ -28,23 +28,71 @@ class AllFinite(Op):
 
 @op("guarded", registry=None)
 class Guarded(Op):
-    """A step of an optimizer on a gradient that is `scale` times too large; or none at all.
+    """An update of states, or none: an optimizer's step, or a running average.
 
-    Inputs: the optimizer's, then the scale, and whether all gradients are finite: if not, parameter
-    and moments stay what they are. Results: the optimizer's.
+    Inputs: the operation's, the scale if it is `scaled` (the gradient, which is the second, is so
+    many times too large), and whether all is `finite`: if not, states stay what they are. Results:
+    the operation's.
     """
 
-    optimizer: Optimizer
+    update: Op
+    scaled: bool = False
     differentiable = False
 
-    def infer(self, *inputs: Type) -> tuple[Type, ...]:
-        return self.optimizer.infer(*inputs[:-2])
+    def infer(self, *inputs: Type) -> Type | tuple[Type, ...]:
+        return self.update.infer(*self.own(inputs))
+
+    def own(self, inputs: tuple[Type, ...]) -> tuple[Type, ...]:
+        """The inputs of the operation itself."""
+        return inputs[: len(inputs) - 1 - self.scaled]
 
     def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
-        return self.optimizer.flops(outputs, *inputs[:-2]) + outputs[0].elements
+        return self.update.flops(outputs, *self.own(inputs)) + self.scaled * outputs[0].elements
 
     def spell(self, *inputs: Type) -> str:
-        return f"{self.optimizer.spell()} if finite"
+        return f"{self.update.spell(*self.own(inputs))} if finite"
+
+
+@op("clipping", registry=None)
+class Clipping(Op):
+    """What gradients are divided by so that the norm of all together is `most` at most: 1 or more.
+
+    Inputs: the gradients; if they are `scaled` then the scale by which they are too large, and the
+    result is so many times larger.
+
+    Source: Pascanu et al., On the difficulty of training recurrent neural networks, 2013.
+    """
+
+    most: float
+    scaled: bool = False
+    differentiable = False
+
+    def infer(self, *inputs: Type) -> Type:
+        return Type(())
+
+    def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
+        return 2 * sum(each.elements for each in inputs)
+
+    def spell(self, *inputs: Type) -> str:
+        return f"clip {self.most:g}"
+
+
+@op("tally", registry=None)
+class Tally(Op):
+    """What is counted over steps: inputs are the tally so far, a step's loss and its `correct`.
+
+    A tally is four numbers: the sum of losses, what rounding has added to that (it is subtracted
+    from the next loss: Kahan, Further remarks on reducing truncation errors, 1965), how many images
+    were right, and in how many steps the sum was finite. Once it is not, it stays so.
+    """
+
+    differentiable = False
+
+    def infer(self, tally: Type, loss: Type, correct: Type) -> Type:
+        return tally
+
+    def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
+        return 6
 
 
 @op("next_scale", registry=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cnndsl.graph.graph import Value, apply
 from cnndsl.graph.op import KW_ONLY, Mismatch, Op, View, Window, op
@@ -24,6 +25,9 @@ class Identity(Move):
 
     def infer(self, x: Type) -> Type:
         return x
+
+    def elementwise(self, *inputs: Type) -> tuple[int, ...]:
+        return (0,)
 
     def gradient(
         self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]
@@ -61,12 +65,12 @@ class Flatten(Move):
 
 @op("unflatten", registry=None)
 class Unflatten(Move):
-    """A vector in the order channel, row, column as the map `x`."""
+    """A vector in the order channel, row, column as a map of the shape of `x`."""
 
     x: Type
 
     def infer(self, flat: Type) -> Type:
-        return self.x
+        return replace(self.x, dtype=flat.dtype)
 
     def gradient(
         self, inputs: Sequence[Value], outputs: Sequence[Value], grads: Sequence[Value | None]

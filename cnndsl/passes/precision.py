@@ -11,8 +11,10 @@ from cnndsl.ops.cast import Cast
 from cnndsl.ops.conv import Conv
 from cnndsl.ops.dense import FullyConnected
 
+#: The word for float32 whose products may be rounded to tf32, which has ten bits of fraction.
+TF32 = "tf32"
 #: Element types by the words of users.
-PRECISIONS = {"f32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+PRECISIONS = {"f32": "float32", TF32: "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def element_type(precision: str) -> str:

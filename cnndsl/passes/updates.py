@@ -9,26 +9,44 @@ from cnndsl.graph.graph import Graph, Node, Value
 from cnndsl.graph.leaves import Buffer, Parameter, Parts
 from cnndsl.graph.op import Initial
 from cnndsl.graph.types import Type
-from cnndsl.ops.scaling import AllFinite, Guarded, NextScale
+from cnndsl.ops.norm import RunningAverage
+from cnndsl.ops.scaling import Clipping, Guarded, NextScale, Tally
 from cnndsl.passes.training import state
+
+
+def watch(graph: Graph) -> Value:
+    """Count losses and right images in the buffer "tally"; the result is what it becomes.
+
+    So nobody has to look at every step: once a loss is not finite the sum of losses stays so.
+    """
+    loss, correct = graph.outputs["loss"], graph.outputs["correct"]
+    tally = graph.add(Buffer(Type((4,), loss.type.dtype)), name="tally")[0]
+    (following,) = graph.add(Tally(), tally, loss, correct, name="tally")
+    graph.updates[tally.node] = following
+    return following
 
 
 def add_updates(
     graph: Graph,
     gradients: dict[Node, Value],
     optimizer: Any,
+    finite: Value,
     decay_all: bool = False,
     scale: Value | None = None,
 ) -> None:
     """Update every parameter by its gradient, which is `scale` times too large if there is one.
 
+    What is not `finite` leaves parameters, moments and running averages what they are.
     The learning rate and the step are the buffers "learning_rate" and "step", set before each step;
     moments are buffers named after their parameter. Weight decay spares biases and norms unless
     `decay_all`.
     """
-    dtype = graph.inputs["image"].type.dtype
-    rate = state(graph, "learning_rate", dtype)
-    guard = [] if scale is None else [scale, _finite(graph, scale, list(gradients.values()))]
+    for value in graph.updates.values():
+        if isinstance(value.op, RunningAverage):
+            operands = graph.operands(value.node)
+            graph.replace(value, graph.apply(Guarded(value.op), *operands, finite, like=value))
+    rate = state(graph, "learning_rate", graph.outputs["loss"].type.dtype)
+    guard = (finite,) if scale is None else (scale, finite)
     for node, gradient in gradients.items():
         parameter = Value(graph, node)
         leaf = parameter.op
@@ -40,8 +58,7 @@ def add_updates(
         ]
         extra = [state(graph, "step", "int64")] if own.needs_step else []
         operands = parameter, gradient, *moments, rate, *extra, *guard
-        step = own if scale is None else Guarded(own)
-        results = graph.add(step, *operands, name=parameter.name)
+        results = graph.add(Guarded(own, scale is not None), *operands, name=parameter.name)
         graph.updates[node] = results[0]
         for moment, result in zip(moments, results[1:], strict=True):
             graph.updates[moment.node] = result
@@ -52,14 +69,19 @@ def loss_scale(graph: Graph) -> Value:
     return graph.add(Buffer(Type(()), Initial(value=2.0**16)), name="loss_scale")[0]
 
 
-def _finite(graph: Graph, scale: Value, gradients: list[Value]) -> Value:
-    """Whether all gradients are finite: of that and of "finite_steps" comes the next scale."""
-    finite = graph.add(AllFinite(), *gradients, name="finite")[0]
+def clipped(graph: Graph, gradients: list[Value], most: float, scale: Value | None) -> Value:
+    """What gradients are to be divided by so that their norm is `most` at most, and by `scale`."""
+    more = [] if scale is None else [scale]
+    clipping = Clipping(most, scaled=scale is not None)
+    return graph.add(clipping, *gradients, *more, name="clip")[0]
+
+
+def next_scale(graph: Graph, scale: Value, finite: Value) -> None:
+    """Update the scale, and "finite_steps", by whether all gradients were finite."""
     steps = graph.add(Buffer(Type(())), name="finite_steps")[0]
     following = graph.add(NextScale(), scale, steps, finite, name="next_scale")
     for value, result in zip((scale, steps), following, strict=True):
         graph.updates[value.node] = result
-    return finite
 
 
 def _of(parts: Parts | None, role: str) -> Parts | None:

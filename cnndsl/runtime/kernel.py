@@ -77,22 +77,33 @@ class Backend(Protocol):
 
     `fusions` are the rewrites that it asks for: those that make several of its kernels one.
     `strides` says whether its kernels take arrays whose rows are parts of longer ones; `spared` how
-    much of a training step's time may be given for memory where the user sets no budget.
+    much of a training step's time may be given for memory where the user sets no budget; `prepares`
+    whether programs should prepare images of data sets themselves.
     """
 
     name: str
     fusions: tuple[Rewrite, ...]
     strides: bool
     spared: float
+    prepares: bool
 
     def unavailable(self) -> str | None:
         """Why this engine cannot run here, in words; None if it can."""
+
+    def note(self) -> str | None:
+        """What makes an engine that can run here slower than it could be, in words; or None."""
 
     def use_threads(self, count: int) -> None:
         """Let programs that are made and run from now on work on so many threads."""
 
     def threads(self) -> int:
         """On how many threads programs work."""
+
+    def use_tf32(self) -> bool:
+        """Let products of float32 be rounded to tf32 in kernels that are made from now on.
+
+        False, and nothing changes, if this engine has no tf32.
+        """
 
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         """The kernel of an operation for types whose batch is known.
@@ -170,6 +181,12 @@ class Canonical:
     ) -> Layouts:
         """The canonical layout, always."""
         return (None,) * len(inputs), (None,) * len(outputs)
+
+    def note(self) -> str | None:
+        return None
+
+    def use_tf32(self) -> bool:
+        return False
 
     def keeps(self, layout: Hashable | None) -> bool:
         return True

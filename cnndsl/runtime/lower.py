@@ -311,7 +311,6 @@ def _assign_buffers(
             buffers[value] = _Buffer(nbytes, 0, end)
     for here, call in enumerate(calls):
         taken: set[int] = set()
-        may_alias = dict(call.kernel.may_alias)
         for value in call.results:
             if value in updated:
                 buffers[value] = buffers[Value(graph, updated[value])]
@@ -322,15 +321,10 @@ def _assign_buffers(
             nbytes = backend.nbytes(root.type.at(batch))
             derived = root.node in fixed
             lasting = root.node if derived and root in kept else None
-            reused: _Buffer | None = None
-            slot = may_alias.get(value.output) if lasting is None else None
-            alone = slot is not None and call.operands.count(call.operands[slot]) == 1
-            if slot is not None and alone and not placement.shared(value):
-                operand = call.operands[slot]
-                old = buffers.get(operand)
-                dies = old is not None and old.last == here and old.state is None
-                if old is not None and dies and old.nbytes == nbytes and id(old) not in taken:
-                    reused = None if placement.shared(operand) else old
+            free = lasting is None and not placement.shared(value)
+            dying = _written_over(call, value, here, buffers, placement) if free else ()
+            fitting = (b for b in dying if b.nbytes == nbytes and id(b) not in taken)
+            reused = next(fitting, None)
             if reused is None:
                 passing = derived and lasting is None
                 reused = _Buffer(nbytes, here, last_use[root], lasting, passing)
@@ -339,6 +333,19 @@ def _assign_buffers(
             reused.last = max(reused.last, last_use[root])
             buffers[root] = reused
     return buffers
+
+
+def _written_over(
+    call: _Call, value: Value, here: int, buffers: dict[Value, _Buffer], placement: Placement
+) -> Iterator[_Buffer]:
+    """The buffers of operands that a kernel may write a result over: nobody reads them later."""
+    for output, slot in call.kernel.may_alias:
+        operand = call.operands[slot]
+        old = buffers.get(operand)
+        if output != value.output or old is None or placement.shared(operand):
+            continue
+        if old.last == here and old.state is None and call.operands.count(operand) == 1:
+            yield old
 
 
 def _unique(buffers: dict[Value, _Buffer]) -> list[_Buffer]:

@@ -41,7 +41,7 @@ class Program:
     """What runs: nothing here walks a graph, looks up a name or plans memory.
 
     Attributes:
-        steps: in order; those that write state come after every step that computes the loss.
+        steps: in order; those that write state come after every step that computes an output.
         setup: what depends on states alone and is computed once, before the first step.
         inputs, outputs, states: named arrays. States persist from run to run.
         arena_bytes: memory for values and scratch; `state_bytes`: for parameters and buffers.
@@ -68,26 +68,17 @@ class Program:
         self.batch = batch
         self.arena_bytes = arena_bytes
         self.state_bytes = state_bytes
-        first = next((i for i, step in enumerate(steps) if step.writes_state), len(steps))
-        calls = [step.run for step in steps]
-        self._reading = backend.sequence(calls[:first])
-        self._writing = backend.sequence(calls[first:]) if calls[first:] else None
+        self._all = backend.sequence([step.run for step in steps])
         self._is_set_up = not setup
 
-    def run(self, proceed: Callable[[], bool] = lambda: True) -> None:
-        """Execute every step once.
-
-        `proceed` is asked when outputs are computed and before any state is written: if it says
-        no, all state stays as it is.
-        """
+    def run(self) -> None:
+        """Execute every step once."""
         with self.backend.running():
             if not self._is_set_up:
                 for step in self.setup:
                     step.run()
                 self._is_set_up = True
-            self._reading()
-            if self._writing is not None and proceed():
-                self._writing()
+            self._all()
 
     def refresh(self) -> None:
         """Compute `setup` anew before the next run: states shared with another program changed."""

@@ -9,17 +9,20 @@ from contextlib import contextmanager
 
 from cnndsl.compile import compile_training
 from cnndsl.graph.graph import Graph
+from cnndsl.passes.pixels import PixelSource
 from cnndsl.runtime.kernel import Backend
 from cnndsl.runtime.program import Program
 from cnndsl.training.initialise import initial_states
 from cnndsl.training.recipe import Recipe
 
 
-def fresh_step(graph: Graph, recipe: Recipe, backend: Backend) -> Program:
+def fresh_step(
+    graph: Graph, recipe: Recipe, backend: Backend, source: PixelSource | None = None
+) -> Program:
     """The program, its states at their first values; moments are zero, as memory is."""
     with ThreadPoolExecutor(1) as pool, _switching_often():
         drawn = pool.submit(initial_states, graph, recipe.initialisation, recipe.seed, threads=1)
-        program = compile_training(graph, recipe.objective, backend, recipe.batch)
+        program = compile_training(graph, recipe.objective, backend, recipe.batch, source)
         states = drawn.result()
     for name in program.states.keys() & states.keys():
         program.write(name, states[name])

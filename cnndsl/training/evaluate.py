@@ -32,8 +32,9 @@ def evaluate(program: Program, loader: Loader) -> Score:
     """Run the program over every image of the loader; a padded last batch counts what is valid."""
     loss, hits, hits5, images = 0.0, 0, 0, 0
     program.refresh()
-    for batch, labels, valid in loader.evaluate():
-        program.write("image", batch)
+    for *batch, labels, valid in loader.evaluate():
+        for name, array in zip(loader.feed.names, batch, strict=True):
+            program.write(name, array)
         program.run()
         logits = program.read("logits").reshape(program.batch, -1)[:valid]
         labels = labels[:valid]

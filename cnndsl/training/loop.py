@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from cnndsl.compile import compile_inference
 from cnndsl.data.augment import Augmentation, Crop, Cutout, Flip, Shift
 from cnndsl.data.dataset import Dataset, Split, stratified_split
+from cnndsl.data.feeds import Resident, evaluation_feed, training_feed
 from cnndsl.data.loader import Loader
 from cnndsl.data.preprocess import Preprocessing
 from cnndsl.diagnostics import error, register
@@ -42,6 +43,8 @@ register(
 
 #: Seconds between two checkpoints within an epoch.
 CHECKPOINT_SECONDS = 20.0
+#: Seconds between two looks at what came of steps: an engine may run behind for so long.
+LOOK_SECONDS = 0.1
 LAST, BEST = "last.safetensors", "best.safetensors"
 #: The split of training and validation data does not depend on the run's seed.
 SPLIT_SEED = 0
@@ -96,19 +99,26 @@ class Trainer:
             augmentations=[_AUGMENTATIONS[word](pixels) for word, pixels in recipe.augmentations],
             seed=recipe.seed,
             workers=self.workers,
+            feed=training_feed(self.backend, len(kept), self.preprocessing),
         )
         self.validation = self._watching(split, held) if len(held) else None
         self.batches = self.loader.batches
         graph = self.network.graph
         self._first_epoch: Iterator[Any] | None = self.loader.epoch(0)
-        self.program = fresh_step(graph, recipe, self.backend)
+        feed = self.loader.feed
+        self.program = fresh_step(graph, recipe, self.backend, feed.training)
+        if isinstance(feed, Resident):
+            self.program.write("pixels", feed.all_pixels())
         self.progress = Progress()
+        self._looked = 0.0
 
     @cached_property
     def evaluation(self) -> Program:
         """The program of a forward pass on the weights that are trained, made when it is needed."""
         graph, recipe, states = self.network.graph, self.recipe, self.program.states
-        return compile_inference(graph, self.backend, recipe.batch, states, recipe.precision)
+        source = self._watching(self.dataset.test).feed.evaluation
+        batch, precision = recipe.batch, recipe.precision
+        return compile_inference(graph, self.backend, batch, states, precision, source)
 
     def _check_classes(self) -> None:
         outputs = self.network.graph.outputs["logits"].type.elements
@@ -128,6 +138,7 @@ class Trainer:
             batch=self.recipe.batch,
             indices=indices,
             workers=self.workers,
+            feed=evaluation_feed(self.backend),
         )
 
     # Running -------------------------------------------------------------------------------------
@@ -153,7 +164,7 @@ class Trainer:
 
     def first_step(self) -> Program:
         """The program of a step, ready to run on fresh weights and the first batch."""
-        self._write(*next(self._batches(0, 0)))
+        self._write(next(self._batches(0, 0)))
         return self.program
 
     def _start(self, resume: bool) -> None:
@@ -199,47 +210,57 @@ class Trainer:
         return begun if begun and not (epoch or start) else self.loader.epoch(epoch, start)
 
     def _epoch(self, epoch: int) -> None:
-        began = saved = time.monotonic()
+        began = saved = self._looked = time.monotonic()
         elapsed_before = self.progress.seconds
         start = self.progress.batch
-        for images, labels in self._batches(epoch, start):
-            self._step(images, labels)
+        if not start:
+            self.program.write("tally", np.zeros(4, np.float32))
+        for batch in self._batches(epoch, start):
+            self._step(batch)
             now = time.monotonic()
+            asked, overdue = self.stop(), now - saved >= self.checkpoint_seconds
+            if not (asked or overdue or now - self._looked >= LOOK_SECONDS):
+                continue
+            self._look()
+            self._looked = now = time.monotonic()
             self.progress = replace(self.progress, seconds=elapsed_before + now - began)
             rate = (self.progress.batch - start) * self.recipe.batch / max(1e-9, now - began)
             self.display.step(self._reading(rate))
-            asked = self.stop()
-            if asked or now - saved >= self.checkpoint_seconds:
+            if asked or overdue:
                 self._save()
                 saved = now
             if asked:
                 raise Interrupted
+        self._look()
         trained = (self.progress.batch - start) * self.recipe.batch
         speed = trained / max(1e-9, time.monotonic() - began)
         self._end_epoch(speed, elapsed_before, began)
 
-    def _write(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
+    def _write(self, batch: Sequence[np.ndarray[Any, Any]]) -> None:
         progress, program = self.progress, self.program
-        program.write("image", images)
-        program.write("labels", self._targets(labels))
+        for name, array in zip(self.loader.names, batch, strict=True):
+            program.write(name, self._targets(array) if name == "labels" else array)
         program.write("learning_rate", self._rate(progress.batch + 1))
         if "step" in program.states:
             program.write("step", progress.step + 1)
 
-    def _step(self, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
-        progress, program = self.progress, self.program
-        self._write(images, labels)
-        program.run(lambda: math.isfinite(program.read("loss")))
-        loss = float(program.read("loss"))
-        if not math.isfinite(loss):
-            self._not_finite(progress.step + 1)
-        self.progress = replace(
-            progress,
-            batch=progress.batch + 1,
-            step=progress.step + 1,
-            loss_sum=progress.loss_sum + loss,
-            correct=progress.correct + float(program.read("correct")),
-        )
+    def _step(self, batch: Sequence[np.ndarray[Any, Any]]) -> None:
+        """Begin a step; whoever wants to know what came of it has to look."""
+        self._write(batch)
+        self.program.run()
+        progress = self.progress
+        self.progress = replace(progress, batch=progress.batch + 1, step=progress.step + 1)
+
+    def _look(self) -> None:
+        """Wait for the steps that were begun, and see what came of them.
+
+        Raises:
+            CnndslError: the loss of one is not a number; no state has changed since.
+        """
+        tally = self.program.read("tally").astype(np.float64)
+        if not math.isfinite(tally[0]):
+            self._not_finite(int(tally[3]))
+        self.progress = replace(self.progress, loss_sum=tally[0] - tally[1], correct=tally[2])
 
     def _rate(self, batch: int) -> float:
         """The learning rate of the running epoch's step with this number, counted from one."""
@@ -258,12 +279,17 @@ class Trainer:
         hot[np.arange(len(labels)), labels] = 1
         return hot.reshape(shape)
 
-    def _not_finite(self, step: int) -> None:
+    def _not_finite(self, batch: int) -> None:
+        """Say where the step of the epoch's batch with an index went wrong."""
+        progress = self.progress
+        step = progress.step - (progress.batch - batch)
+        self.progress = replace(progress, batch=batch, step=step)
+        self._write(next(self.loader.epoch(progress.epoch, batch)))
         found = self.program.first_not_finite()
         where = f"`{found.text}` ({found.name})" if found else "the update before it"
         raise error(
             "T0101",
-            f"the loss is not a number at step {step}; the first layer that is not is {where}",
+            f"the loss is not a number at step {step + 1}; the first layer that is not is {where}",
             help="a smaller learning rate (`--lr`), warm-up (`schedule …, warmup=5`) "
             "or another initialisation",
         )

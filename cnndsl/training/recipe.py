@@ -32,7 +32,7 @@ class Recipe:
     `learning_rate` is the base that the schedule multiplies; `validation` the part of the training
     data held out to watch; `augmentations` are words of `AUGMENTATIONS` with their pixels; `memory`
     is how many bytes a step may take and `precision` the element type of values between layers,
-    which belong to the machine and not to the network.
+    which belong to the machine and not to the network; `clip` the largest norm of all gradients.
     """
 
     data: str | None = None
@@ -41,6 +41,7 @@ class Recipe:
     learning_rate: float = 0.01
     optimizer: Op = field(default_factory=lambda: SGD(momentum=0.9))
     decay_all: bool = False
+    clip: float | None = None
     schedule: Schedule = field(default_factory=Constant)
     loss: Op = field(default_factory=CrossEntropy)
     initialisation: Initialisation = field(default_factory=Initialisation)
@@ -54,7 +55,13 @@ class Recipe:
     @property
     def objective(self) -> Objective:
         return Objective(
-            self.loss, self.optimizer, self.decay_all, self.frozen, self.memory, self.precision
+            loss=self.loss,
+            optimizer=self.optimizer,
+            decay_all=self.decay_all,
+            frozen=self.frozen,
+            memory=self.memory,
+            precision=self.precision,
+            clip=self.clip,
         )
 
 

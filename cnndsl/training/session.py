@@ -12,6 +12,7 @@ import numpy as np
 from cnndsl import data
 from cnndsl.compile import compile_inference
 from cnndsl.data.dataset import Dataset, Progress
+from cnndsl.data.feeds import evaluation_feed
 from cnndsl.data.loader import Loader
 from cnndsl.data.picture import load_image
 from cnndsl.data.preprocess import Preprocessing, preprocessing_for
@@ -200,12 +201,17 @@ def evaluate_on(
     split = fitted.dataset.test
     batch = max(1, min(fitted.recipe.batch, len(split)))
     precision = fitted.recipe.precision
-    program = compile_inference(fitted.network.graph, backend, batch, precision=precision)
-    checkpoint.restore(program, saved.arrays, origin)
     preprocessing = fitted.preprocessing
     if "preprocessing" in saved.metadata:
         preprocessing = Preprocessing.from_json(saved.metadata["preprocessing"])
-    return evaluate(program, Loader(split, preprocessing, batch=batch, workers=workers))
+    feed = evaluation_feed(backend)
+    loader = Loader(split, preprocessing, batch=batch, workers=workers, feed=feed)
+    source = loader.feed.evaluation
+    program = compile_inference(
+        fitted.network.graph, backend, batch, precision=precision, source=source
+    )
+    checkpoint.restore(program, saved.arrays, origin)
+    return evaluate(program, loader)
 
 
 @dataclass(frozen=True)

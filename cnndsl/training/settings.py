@@ -171,11 +171,14 @@ def _fields(kind: type[Any]) -> dict[str, Field[Any]]:
 def _optimizer(setting: syntax.Setting, parts: Sequence[Part]) -> dict[str, Any]:
     kind = OPTIMIZERS[_kind(setting, parts, list(OPTIMIZERS))]
     own = _fields(kind)
-    given = _named(parts[1:], ["lr", *own, "decay"], kind.name)
+    given = _named(parts[1:], ["lr", *own, "decay", "clip"], kind.name)
     result: dict[str, Any] = {}
     rate = given.pop("lr", None)
     if rate is not None:
         result["learning_rate"] = float(_checked(rate, real, 0, 1e6))
+    clip = given.pop("clip", None)
+    if clip is not None:
+        result["clip"] = float(_checked(clip, real, 1e-9, 1e9))
     decay = given.pop("decay", None)
     if decay is not None:
         if not (isinstance(decay.value, Word) and decay.value.text in ("all", "weights")):

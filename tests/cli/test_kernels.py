@@ -40,6 +40,25 @@ def test_kernels_are_written_for_their_shapes(capsys) -> None:
     assert "const float *x0" in told(words, capsys)
 
 
+def test_in_tf32_products_may_be_rounded_and_nothing_else_changes(capsys) -> None:
+    words = [RESNET, "--for", "training", "--batch", "4", "--precision"]
+    exact, rounded = (told([*words, precision], capsys) for precision in ("f32", "tf32"))
+    calls = exact.count("cuDNN: ")
+    assert rounded.count(", float32 in tf32") == calls > 0
+    assert rounded.replace(" in tf32", "") == exact
+    assert "tf32" not in told([*words, "bf16"], capsys)
+
+
+def test_what_is_done_to_all_weights_is_a_launch_that_says_how_many_they_are(capsys) -> None:
+    words = [RESNET, "--for", "training", "--batch", "4", "--precision", "bf16"]
+    many = [row for row in told(words, capsys).splitlines() if " more  " in row]
+    kernels = [row.split(" more ")[1].split()[0] for row in many]
+    assert kernels[:2] == ["cast_together", "running_average_together"]
+    assert kernels[2:] == ["sgd_together"] * 2, "of weights, and of biases and norms"
+    source = told([*words, "--source", many[0].split("  ")[0]], capsys)
+    assert "void __launch_bounds__(256, 6)\nENTRY(" in source
+
+
 def test_a_layer_without_a_kernel_is_a_usage_error(capsys) -> None:
     said = told([RESNET, "--source", "conv9"], capsys, expected=2)
     assert "no kernel is of a layer 'conv9'" in said

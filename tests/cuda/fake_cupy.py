@@ -2,12 +2,14 @@
 
 What the engine does with a GPU is so executed where there is none, with the rules of a stream that
 is captured: what is launched is recorded, nothing else may happen, and a launched graph does again
-what was recorded. Kernels run in the simulator, plans by the reference engine.
+what was recorded. Kernels run in the simulator, plans by the reference engine. A test may let any
+of it fail.
 """
 
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Callable, Sequence
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -16,6 +18,23 @@ import numpy as np
 
 from cnndsl.backends.cuda import simulated, simulator
 from cnndsl.backends.cuda.cudnn import Description, operands
+from cnndsl.backends.cuda.launch import Addresses
+
+
+class CUDARuntimeError(RuntimeError):
+    """What CUDA's runtime reports: the error's name, a colon, and words."""
+
+
+class CUDADriverError(RuntimeError):
+    """What the driver reports, likewise."""
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+class CompileException(Exception):
+    pass
 
 
 class Array(np.ndarray):
@@ -43,6 +62,7 @@ class Graph:
     def launch(self, stream: Stream) -> None:
         not_captured()
         assert self.uploaded
+        perhaps("launch")
         launched.append(len(self.calls))
         for call in self.calls:
             call()
@@ -72,9 +92,15 @@ class Stream:
     def synchronize(self) -> None:
         not_captured()
 
+    def wait_event(self, event: Event) -> None:
+        not_captured()
+
 
 class Event:
     count = 0
+
+    def __init__(self, disable_timing: bool = False) -> None:
+        pass
 
     def record(self, stream: Stream) -> None:
         not_captured()
@@ -92,12 +118,14 @@ class RawModule:
         self.code = code
 
     def get_function(self, name: str) -> Callable[..., None]:
+        perhaps("load")
         kernel = simulator.compiled(self.code, name)
 
         def launch(grid: tuple[int, ...], block: tuple[int, ...], given: Sequence[Any]) -> None:
+            perhaps("launch")
             assert entered, "a kernel on the default stream"
             assert all(isinstance(each, Array | np.int64) for each in given)
-            arguments = [int(e) if isinstance(e, np.int64) else e.view(np.ndarray) for e in given]
+            arguments = [int(e) if isinstance(e, np.int64) else pointed(e) for e in given]
             do(lambda: simulator.run(kernel, grid, block, 0, arguments))
 
         return launch
@@ -108,6 +136,13 @@ class Plan:
 
     workspace = 64
     name = "reference"
+    #: Of a plan with an addend, and of any other.
+    seconds_added, seconds_plain = 1e-3, 1e-3
+
+    @property
+    def seconds(self) -> float:
+        adds = getattr(self.description, "add", False)
+        return Plan.seconds_added if adds else Plan.seconds_plain
 
     def __init__(self, description: Description) -> None:
         self.description = description
@@ -115,6 +150,7 @@ class Plan:
     def run(self, pointers: Sequence[int], workspace: int, stream: int) -> None:
         assert workspace
         assert stream == Stream.ptr
+        perhaps("execute")
         arrays = []
         for pointer, each in zip(pointers, operands(self.description), strict=True):
             span = 1 + sum((n - 1) * s for n, s in zip(each.shape, each.strides, strict=True))
@@ -134,7 +170,7 @@ class Plans:
         return description in self.tuned
 
     def plan(self, description: Description) -> Plan:
-        return self.tuned[description]
+        return self.tuned.get(description) or Plan(description)
 
     def tune(
         self,
@@ -155,7 +191,13 @@ class Plans:
 
 #: Bytes of the device that nobody has.
 FREE = 10**9
+#: The device, as CUDA's runtime describes it.
+PROPERTIES = {"name": b"NVIDIA H200", "major": 9, "minor": 0}
 
+#: What is raised instead of something, and how often that still works.
+failing: dict[str, Exception] = {}
+working: dict[str, int] = {}
+allocated: list[weakref.ref[np.ndarray]] = []
 entered: list[Stream] = []
 recording: list[list[Callable[[], None]]] = []
 launched: list[int] = []
@@ -169,28 +211,90 @@ def do(call: Callable[[], None]) -> None:
         call()
 
 
+def fail(what: str, reason: Exception, after: int = 0) -> None:
+    """Let "launch", "execute", "load", "allocate", "upload", "download", "count" or "free" fail
+    when it was done so often."""
+    failing[what], working[what] = reason, after
+
+
+def perhaps(what: str) -> None:
+    """Fail, if a test wants it."""
+    if what not in failing:
+        return
+    if working[what] == 0:
+        raise failing[what]
+    working[what] -= 1
+
+
+def answer(what: str, value: Any) -> Any:
+    perhaps(what)
+    return value
+
+
 def not_captured() -> None:
     assert not recording, "a captured stream does nothing but what it records"
 
 
+def empty(shape: Any, dtype: str) -> np.ndarray:
+    perhaps("allocate")
+    return device_array(np.full(shape, 0xFF, dtype))
+
+
+def zeros(shape: Any, dtype: str) -> np.ndarray:
+    perhaps("allocate")
+    return device_array(np.zeros(shape, dtype))
+
+
+def asarray(array: np.ndarray) -> np.ndarray:
+    perhaps("upload")
+    return device_array(array)
+
+
 def device_array(array: np.ndarray) -> np.ndarray:
     not_captured()
-    return np.array(array).view(Array)
+    memory = np.array(array)
+    allocated.append(weakref.ref(memory))
+    return memory.view(Array)
+
+
+def pointed(array: Array) -> np.ndarray | Addresses:
+    """An array as the simulator takes it; one of addresses leads to what was allocated there."""
+    if array.dtype == np.int64 and array.any():
+        arrays = [memory_at(each) if each else None for each in array.ravel().tolist()]
+        if sum(each is not None for each in arrays) == np.count_nonzero(array):
+            return Addresses(tuple(arrays))
+    return array.view(np.ndarray)
+
+
+def memory_at(address: int) -> np.ndarray | None:
+    """The bytes from an address to the end of what was allocated with it; None if nothing was."""
+    for reference in allocated:
+        memory = reference()
+        if memory is not None and 0 <= address - memory.ctypes.data < memory.nbytes:
+            return memory.reshape(-1).view(np.uint8)[address - memory.ctypes.data :]
+    return None
 
 
 def asnumpy(array: np.ndarray, stream: Stream, order: str) -> np.ndarray:
     not_captured()
+    perhaps("download")
     return np.array(array.view(np.ndarray), order=order)
+
+
+def memcpy(target: int, source: int, size: int, kind: int, stream: int) -> None:
+    not_captured()
+    perhaps("upload")
+    ctypes.memmove(target, source, size)
 
 
 def module() -> ModuleType:
     """What `import cupy` is to give."""
     cupy = ModuleType("cupy")
-    error = type("CUDARuntimeError", (RuntimeError,), {})
+    failing.clear()
     cupy.__dict__.update(
-        zeros=lambda shape, dtype: device_array(np.zeros(shape, dtype)),
-        empty=lambda shape, dtype: device_array(np.full(shape, 0xFF, dtype)),
-        asarray=device_array,
+        zeros=zeros,
+        empty=empty,
+        asarray=asarray,
         asnumpy=asnumpy,
         RawModule=RawModule,
         get_default_memory_pool=lambda: SimpleNamespace(free_bytes=lambda: 0),
@@ -201,11 +305,20 @@ def module() -> ModuleType:
             Event=Event,
             get_elapsed_time=lambda start, end: float(end.when - start.when),
             get_current_stream=lambda: Stream(non_blocking=True),
+            alloc_pinned_memory=bytearray,
             runtime=SimpleNamespace(
-                getDeviceCount=lambda: 1,
-                memGetInfo=lambda: (FREE, 2 * FREE),
-                CUDARuntimeError=error,
+                memcpyHostToDevice=1,
+                memcpyDeviceToDevice=3,
+                memcpyAsync=memcpy,
+                getDevice=lambda: 0,
+                getDeviceCount=lambda: answer("count", 1),
+                getDeviceProperties=lambda number: PROPERTIES,
+                memGetInfo=lambda: answer("free", (FREE, 2 * FREE)),
+                CUDARuntimeError=CUDARuntimeError,
             ),
+            driver=SimpleNamespace(CUDADriverError=CUDADriverError),
+            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+            compiler=SimpleNamespace(CompileException=CompileException),
         ),
     )
     return cupy

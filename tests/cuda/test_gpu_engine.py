@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import json
 
 import fake_cupy
 import numpy as np
 import pytest
 
 from cnndsl.backends import get_backend
-from cnndsl.backends.cuda import cudnn_library, gpu, simulator
+from cnndsl.backends.cuda import cudnn_library, gpu, simulated, simulator, staging
 from cnndsl.compile import (
     Objective,
     compile_inference,
@@ -17,9 +17,17 @@ from cnndsl.compile import (
     elaborate_text,
     largest_batch,
 )
-from cnndsl.diagnostics import CnndslError
+from cnndsl.data import feeds
+from cnndsl.data.dataset import Dataset, Split
+from cnndsl.data.preprocess import preprocessing_for
+from cnndsl.diagnostics import CnndslError, Source
+from cnndsl.frontend.elaborate import elaborate
+from cnndsl.frontend.library import load_text
 from cnndsl.ops.optimizer import SGD
 from cnndsl.runtime.profile import profile
+from cnndsl.training.recipe import recipe_of
+from cnndsl.training.session import Fitted
+from cnndsl.training.session import train as train_fitted
 
 pytestmark = [
     pytest.mark.gate,
@@ -35,18 +43,6 @@ TEXT = """model small {
 }"""
 
 
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> gpu.Engine:
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy.module())
-    monkeypatch.setattr(gpu, "Plans", fake_cupy.Plans)
-    monkeypatch.setattr(gpu, "MOST_SCRATCH", 4096)
-    monkeypatch.setattr(cudnn_library, "unavailable", lambda: None)
-    fake_cupy.launched.clear()
-    made = gpu.Engine()
-    assert made.unavailable() is None
-    return made
-
-
 def written(program):
     for number, (name, slot) in enumerate(sorted((program.states | program.inputs).items())):
         random = np.random.default_rng(number)
@@ -57,38 +53,82 @@ def written(program):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_steps_are_those_of_the_reference_before_and_after_they_are_captured(
+def test_steps_are_those_of_the_simulated_engine_before_and_after_they_are_captured(
     engine, precision: str
 ) -> None:
     graph = elaborate_text(TEXT)
     objective = Objective(optimizer=SGD(momentum=0.9), precision=precision)
     found, expected = (
         written(compile_training(graph, objective, each, 4))
-        for each in (engine, get_backend("numpy"))
+        for each in (engine, simulated.Engine())
     )
     for _ in range(3):
         found.run()
         expected.run()
         for name in ("loss", *found.states):
-            tolerance = {"float32": 1e-4, "bfloat16": 3e-2}[precision]
-            here, there = found.read(name), expected.read(name)
-            assert here.dtype == there.dtype
-            assert here.shape == there.shape
-            np.testing.assert_allclose(
-                np.linalg.norm(here.astype(np.float64) - there),
-                0,
-                atol=tolerance * max(1, np.linalg.norm(there.astype(np.float64))),
-            )
-    assert len(fake_cupy.launched) == 4, "two graphs a step, from the second step on"
+            np.testing.assert_array_equal(found.read(name), expected.read(name), strict=True)
+    assert len(fake_cupy.launched) == 2, "one graph a step, from the second step on"
 
 
 def test_a_step_whose_loss_is_no_number_writes_no_state(engine) -> None:
     graph = elaborate_text(TEXT)
     program = written(compile_training(graph, Objective(), engine, 4))
+    program.write("fc1.bias", np.full(4, np.nan))
     before = {name: program.read(name) for name in program.states}
-    program.run(lambda: False)
-    for name, value in before.items():
-        np.testing.assert_array_equal(program.read(name), value)
+    for _ in range(3):
+        program.run()
+        assert np.isnan(program.read("tally")[0])
+        for name in before.keys() - {"tally"}:
+            np.testing.assert_array_equal(program.read(name), before[name])
+
+
+@pytest.mark.parametrize("share", [1.0, 0.0], ids=["resident", "streamed"])
+def test_training_prepares_images_on_the_device(
+    engine, share: float, monkeypatch, tmp_path
+) -> None:
+    """The network is trained as it is by the engine that is given images, and evaluated too."""
+    monkeypatch.setattr(feeds, "RESIDENT_SHARE", share)
+    monkeypatch.setattr(staging, "SMALL", 256)
+    random = np.random.default_rng(3)
+    train, test = (
+        Split(
+            random.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8),
+            np.arange(count, dtype=np.int64) % 3,
+        )
+        for count in (30, 11)
+    )
+    data = Dataset("drawn", train, test, ("a", "b", "c"), (0.5, 0.4, 0.6), (0.3, 0.2, 0.3))
+    network = elaborate(load_text(Source("text", RECIPE)))
+    fitted = Fitted(network, data, preprocessing_for(data, (8, 8), 3), recipe_of(network))
+    metrics = []
+    for each in (engine, get_backend("numpy")):
+        out = tmp_path / each.name
+        result, trainer = train_fitted(fitted, each, out)
+        lines = (out / "metrics.jsonl").read_text().splitlines()
+        metrics.append([(m["loss"], m["accuracy"]) for m in map(json.loads, lines)])
+        metrics[-1].append((result.test_loss, result.test_accuracy))
+        given = trainer.program.inputs
+        if each is engine:
+            assert given["chosen"].type.shape[1] == 4
+            assert given["pixels"].type.dtype == "uint8"
+            assert given["pixels"].type.concrete()[0] == (len(trainer.loader) if share else 8)
+        else:
+            assert "image" in given
+    np.testing.assert_allclose(*metrics, rtol=1e-4)
+
+
+RECIPE = """model small {
+    input 8x8x3
+    conv 8, 3x3 -> bn -> relu
+    avgpool global
+    fc 3
+}
+train small {
+    batch 8
+    epochs 2
+    augment pad 2, flip
+    optimizer sgd, lr=0.05, momentum=0.9
+}"""
 
 
 def test_what_is_written_is_read_whatever_the_order_in_memory(engine) -> None:
@@ -138,6 +178,24 @@ def test_what_does_not_fit_is_refused_before_anything_is_allocated(engine, monke
     batch = largest_batch(graph, Objective(), engine, 64)
     assert 1 < batch < 64
     compile_training(graph, Objective(), engine, batch)
+
+
+@pytest.mark.parametrize("slower", [False, True])
+def test_what_is_slower_with_its_addend_is_done_apart(engine, slower, monkeypatch) -> None:
+    """A copy of as many bytes takes next to nothing here."""
+    monkeypatch.setattr(gpu.Engine, "_copied_bytes_per_second", 1e15)
+    monkeypatch.setattr(fake_cupy.Plan, "seconds_added", 2e-3 if slower else 0.5e-3)
+    graph = elaborate_text(
+        "model m { input 8x8x8 -> add { | conv 8, 3x3 | maxpool 3x3, /1, pad=1 } -> relu -> fc 4 }"
+    )
+    found, expected = (
+        written(compile_inference(graph, each, 3)) for each in (engine, get_backend("numpy"))
+    )
+    step = next(step for step in found.steps if "add" in step.text)
+    assert step.implementation == ("cudnn + pointwise" if slower else "cudnn")
+    for program in (found, expected):
+        program.run()
+    np.testing.assert_allclose(found.read("logits"), expected.read("logits"), rtol=1e-4)
 
 
 def test_plans_are_tuned_once(engine) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from texts import FLOATS, ONE, WHY_NOT, fault, kernel
 
 from cnndsl.backends.cuda import simulator
+from cnndsl.backends.cuda.launch import Addresses
 
 pytestmark = [
     pytest.mark.gate,
@@ -272,6 +273,22 @@ def test_arguments_that_overlap_are_the_same_memory() -> None:
     arguments: list[NDArray[Any] | int] = [memory[:32], memory[8:], memory[8:]]
     simulator.run(kernel(parameters, body), ONE, (32, 1, 1), 0, arguments)
     np.testing.assert_array_equal(memory, [*range(8), *(10 * i + 1 for i in range(32))])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_addresses_lead_to_the_arrays_that_they_are_of(seed: int) -> None:
+    body = """
+    const float *from = (const float *)table[2 * blockIdx.x];
+    float *to = (float *)table[2 * blockIdx.x + 1];
+    if (to) to[t] = 10 * from[t] + (scale == from);
+    """
+    spread = kernel("const long long *table, const float *scale", body)
+    memory, other = np.arange(100, dtype=np.float32), np.ones(32, np.float32)
+    table = Addresses((memory[:32], memory[40:72], other, None, other, other))
+    simulator.run(spread, (3, 1, 1), (32, 1, 1), 0, [table, other], seed)
+    np.testing.assert_array_equal(memory[40:72], 10 * np.arange(32))
+    np.testing.assert_array_equal(memory[72:], np.arange(72, 100))
+    assert (other == 11).all()
 
 
 def test_a_view_is_the_memory_between_its_first_and_last_element() -> None:

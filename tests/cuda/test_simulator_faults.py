@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from texts import FLOATS, ONE, WHY_NOT, fault, kernel
 
 from cnndsl.backends.cuda import simulator
+from cnndsl.backends.cuda.launch import Addresses
 
 pytestmark = [
     pytest.mark.gate,
@@ -227,6 +228,33 @@ def test_a_read_only_array_is_never_written() -> None:
     constant.flags.writeable = False
     said = fault(kernel("float *y", "y[t] = t;"), [constant])
     assert said == "kernel f: writes argument 0, which is read-only"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("to[t + 1] = 1;", "writes byte 128 of array 1 of argument 0, which has 128 bytes"),
+        ("if (t == 31) to[t + 40] = 1;", "writes byte 28. of array 1 of argument 0"),
+        ("to[t] = to[t + 10];", r"reads byte 1\d\d of array 1 of argument 0"),
+        ("to[t - 1] = 1;", "writes byte -. of array 1 of argument 0"),
+    ],
+)
+def test_an_access_outside_of_an_array_in_a_table_is_found(body: str, words: str) -> None:
+    wrong = kernel("const long long *table", f"float *to = (float *)table[1]; {body}")
+    x = np.zeros(32, np.float32)
+    table = Addresses((np.ones(3, np.float32), x))
+    with pytest.raises(simulator.Fault, match=f"block 0,0,0.*: {words}"):
+        simulator.run(wrong, ONE, (32, 1, 1), 0, [table])
+    assert not x.any()
+
+
+def test_a_read_only_array_in_a_table_is_never_written() -> None:
+    constant = np.zeros(32, np.float32)
+    constant.flags.writeable = False
+    wrong = kernel("const long long *table", "((float *)table[0])[t] = t;")
+    with pytest.raises(simulator.Fault, match="writes array 0 of argument 0, which is read-only"):
+        simulator.run(wrong, ONE, (32, 1, 1), 0, [Addresses((constant,))])
+    assert not constant.any()
 
 
 # Texts

@@ -11,14 +11,24 @@ from deviceless import Planner
 from gpu_checks import distance, fill
 
 from cnndsl.backends import get_backend
-from cnndsl.backends.cuda import nvrtc, simulated, simulator
-from cnndsl.backends.cuda.cudnn import Description
+from cnndsl.backends.cuda import apart, gemm, nvrtc, prepare, simulated, simulator
+from cnndsl.backends.cuda.cudnn import Description, Product, strict
 from cnndsl.backends.cuda.engine import CudaKernel
-from cnndsl.backends.cuda.launch import Launch, Source, Task
+from cnndsl.backends.cuda.launch import Launch, LibraryCall, Source, Task
+from cnndsl.backends.cuda.occupancy import occupancy
 from cnndsl.backends.cuda.planned import Engine as Planned
-from cnndsl.compile import Objective, compile_training, elaborate_file, planned_kernels
+from cnndsl.compile import (
+    Objective,
+    compile_training,
+    elaborate_file,
+    planned_kernels,
+    training_graph,
+)
 from cnndsl.graph.types import Size
 from cnndsl.ops.optimizer import SGD
+from cnndsl.ops.prepare import Hole, Mirror, Prepare, Window
+from cnndsl.passes.pixels import PixelSource
+from cnndsl.passes.precision import TF32, element_type
 from cnndsl.resources import resource
 
 pytestmark = pytest.mark.gate
@@ -54,6 +64,8 @@ FIRST_STEPS = ("alexnet:alexnet", "resnet:resnet20", "mobilenet:mobilenet_v1")
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 #: Bytes of a thread's registers that may be spilled: none.
 MOST_SPILLED = 0
+#: The share of a multiprocessor's warps that has to have room on it.
+LEAST_OCCUPANCY = 0.5
 
 
 def marked(names: dict, first: tuple[str, ...]) -> list:
@@ -61,23 +73,31 @@ def marked(names: dict, first: tuple[str, ...]) -> list:
 
 
 @cache
-def tasks_of(reference: str, precision: str = "bfloat16") -> tuple[Task, ...]:
+def tasks_of(reference: str, precision: str = "bf16") -> tuple[Task, ...]:
     """What inference and a training step launch and call."""
     file, name = reference.split(":")
     graph = elaborate_file(resource("zoo") / f"{file}.cnn", name).graph
-    objective = Objective(optimizer=SGD(momentum=0.9), precision=precision)
+    objective = Objective(optimizer=SGD(momentum=0.9), precision=element_type(precision))
+    engine = Planned()
+    if precision == TF32:
+        engine.use_tf32()
     return tuple(
         task
         for use in ("inference", "training")
-        for _, kernel in planned_kernels(graph, use, objective, Planned(), NETWORKS[reference])
+        for _, kernel in planned_kernels(graph, use, objective, engine, NETWORKS[reference])
         if isinstance(kernel, CudaKernel)
         for task in kernel.recipe.tasks
     )
 
 
-def sources_of(reference: str) -> list[Source]:
+def kernels_of(reference: str) -> list[tuple[Source, int]]:
+    """Every kernel, and the threads of a block of it; those too that may do in place of a call what
+    follows a convolution."""
     tasks = tasks_of(reference)
-    return list(dict.fromkeys(task.source for task in tasks if isinstance(task, Launch)))
+    launches = [task for task in tasks if isinstance(task, Launch)]
+    split = (apart.apart(task) for task in tasks if isinstance(task, LibraryCall))
+    launches += [rest for _, rest in filter(None, split)]
+    return list(dict.fromkeys((launch.source, launch.threads) for launch in launches))
 
 
 @pytest.mark.skipif(nvrtc.unavailable() is not None, reason=str(nvrtc.unavailable()))
@@ -89,22 +109,78 @@ def sources_of(reference: str) -> list[Source]:
 def test_every_kernel_compiles_and_keeps_to_its_registers(
     reference: str, architecture: str
 ) -> None:
-    for source in sources_of(reference):
+    for source, threads in kernels_of(reference):
         found = nvrtc.compiled(source, architecture)
         assert found.spilled <= MOST_SPILLED, (source.entry, found)
         assert 0 < found.registers <= 128, (source.entry, found)
         assert found.shared <= 48 * 1024, (source.entry, found)
+        share = occupancy(found, threads, architecture)
+        assert share >= LEAST_OCCUPANCY, (source.entry, found, threads)
+
+
+def keeping(values: int) -> Source:
+    """A kernel that has so many numbers in registers at once."""
+    many = "".join(f"float v{i} = x[{i} * count];" for i in range(values))
+    used = "".join(f"x[{i}] = v{i} * v{values - 1 - i};" for i in range(values))
+    kernel = f'extern "C" __global__ void keeping(float *x, int count) {{ {many} {used} }}'
+    rest = "constexpr long long COUNT = 1;", "constexpr float FACTOR = 1.0f;"
+    term = "#define PARAMETERS const float *x", "#define TERM x[i]"
+    return Source("total.cu", "keeping", (kernel, *rest, *term))
 
 
 @pytest.mark.skipif(nvrtc.unavailable() is not None, reason=str(nvrtc.unavailable()))
 def test_a_spill_is_seen() -> None:
-    many = "".join(f"float v{i} = x[{i} * count];" for i in range(400))
-    used = "".join(f"x[{i}] = v{i} * v{399 - i};" for i in range(400))
-    kernel = f'extern "C" __global__ void spilling(float *x, int count) {{ {many} {used} }}'
-    rest = "constexpr long long COUNT = 1;", "constexpr float FACTOR = 1.0f;"
-    term = "#define PARAMETERS const float *x", "#define TERM x[i]"
-    source = Source("total.cu", "spilling", (kernel, *rest, *term))
-    assert nvrtc.compiled(source, "sm_90").spilled > MOST_SPILLED
+    assert nvrtc.compiled(keeping(400), "sm_90").spilled > MOST_SPILLED
+
+
+@pytest.mark.skipif(nvrtc.unavailable() is not None, reason=str(nvrtc.unavailable()))
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_kernel_that_leaves_a_multiprocessor_empty_is_seen(architecture: str) -> None:
+    few, many = (nvrtc.compiled(keeping(values), architecture) for values in (10, 100))
+    assert few.spilled == many.spilled == 0
+    assert occupancy(few, 256, architecture) >= LEAST_OCCUPANCY
+    assert occupancy(many, 256, architecture) < LEAST_OCCUPANCY
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(nvrtc.unavailable() is not None, reason=str(nvrtc.unavailable()))
+@pytest.mark.parametrize("reference", NETWORKS)
+def test_what_takes_the_place_of_the_library_compiles(reference: str) -> None:
+    for call in dict.fromkeys(t for t in tasks_of(reference) if isinstance(t, LibraryCall)):
+        launch = gemm.launch(call.description, call.arguments)
+        assert nvrtc.compiled(launch.source, "sm_90").spilled <= MOST_SPILLED, call.description
+
+
+@pytest.mark.skipif(nvrtc.unavailable() is not None, reason=str(nvrtc.unavailable()))
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_kernel_that_prepares_images_has_room(precision: str, architecture: str) -> None:
+    network = elaborate_file(resource("zoo") / "resnet.cnn", "resnet50").graph
+    moves = (Window((256, 256), 4, "reflect"), Window((224, 224)), Mirror(), Hole(16))
+    source = PixelSource(Prepare((256, 256, 3), (0.1,) * 3, (-0.4,) * 3, moves))
+    graph = training_graph(
+        network, Objective(precision=precision), fusions=Planned.fusions, source=source
+    )
+    (node,) = graph.of(Prepare)
+    types = (value.type.at(256) for value in (*graph.operands(node), *graph.results(node)))
+    pixels, chosen, images = types
+    (launch,) = prepare.prepare(graph.op(node), (pixels, chosen), (images,)).tasks
+    assert isinstance(launch, Launch)
+    assert images.channels == (3 if precision == "float32" else 8)
+    found = nvrtc.compiled(launch.source, architecture)
+    assert found.spilled <= MOST_SPILLED
+    assert occupancy(found, launch.threads, architecture) >= LEAST_OCCUPANCY
+
+
+@pytest.mark.skipif(nvrtc.unavailable() is not None, reason=str(nvrtc.unavailable()))
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_our_own_product_has_the_blocks_that_it_asks_for(dtype: str, architecture: str) -> None:
+    """Three, which its tiles and sums leave room for."""
+    launch = gemm.launch(Product(512, 512, 512, dtype, dtype), (0, 1, 2))
+    found = nvrtc.compiled(launch.source, architecture)
+    assert found.spilled <= MOST_SPILLED
+    assert occupancy(found, launch.threads, architecture) >= 3 * launch.threads / 2048
 
 
 @pytest.mark.skipif(nvrtc.unavailable() is not None, reason=str(nvrtc.unavailable()))
@@ -114,10 +190,11 @@ def test_a_kernel_that_does_not_compile_is_said_to() -> None:
         nvrtc.compiled(broken, "sm_90")
 
 
-@pytest.mark.parametrize("precision", ["float16", "float32"])
+@pytest.mark.parametrize("precision", ["f32", "tf32", "fp16"])
 def test_other_precisions_have_kernels_and_plans_too(planner: Planner, precision: str) -> None:
     for task in dict.fromkeys(tasks_of("resnet:resnet20", precision)):
         if not isinstance(task, Launch):
+            assert strict(task.description) == (precision == "f32")
             assert planner.plan("sm_90", task.description).candidates > 0
         elif nvrtc.unavailable() is None:
             assert nvrtc.compiled(task.source, "sm_90").spilled <= MOST_SPILLED

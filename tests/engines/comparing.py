@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnndsl.backends import get_backend
+from cnndsl.backends import get_backend, numpy
 from cnndsl.compile import Objective, compile_inference, compile_training
 from cnndsl.graph.graph import Graph
 from cnndsl.ops.optimizer import SGD
+from cnndsl.passes.gpu import short_bias
 from cnndsl.runtime.program import Program
 
 Arrays = dict[str, np.ndarray]
 
 ENGINE = get_backend("onednn")
 REFERENCE = get_backend("numpy")
+
+
+class Rounding(numpy.Engine):
+    """The reference with biases that are rounded to bfloat16, as they are for cuDNN."""
+
+    fusions = (*numpy.Engine.fusions, short_bias)
 
 
 def fill(program: Program, seed: int = 0) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from comparing import REFERENCE, assert_agree, fill, forward, step
+from comparing import REFERENCE, Rounding, assert_agree, fill, forward, step
 from test_onednn import EXAMPLES, MORE, behind_layers, chain
 
 from cnndsl.backends import get_backend
 from cnndsl.backends.cuda import simulated, simulator
+from cnndsl.backends.cuda.cudnn import Convolution, Description
 from cnndsl.backends.cuda.engine import CudaKernel
-from cnndsl.backends.cuda.launch import Launch, Source
+from cnndsl.backends.cuda.launch import Launch, LibraryCall, Source
 from cnndsl.backends.cuda.planned import Engine as Planned
 from cnndsl.compile import Objective, compile_inference, compile_training, planned_kernels
 from cnndsl.graph.types import Batch, Size, Type
@@ -49,7 +50,7 @@ def test_every_gradient_in_bf16_is_that_of_the_reference_in_bf16(text: str, engi
     graph = behind_layers(text)
     if graph is None:
         pytest.skip("the example does not take what a layer before it leaves")
-    found, expected = (_stepped(graph, each) for each in (engine, REFERENCE))
+    found, expected = (_stepped(graph, each) for each in (engine, Rounding()))
     assert_agree(found, expected, 2e-2)
 
 
@@ -121,6 +122,16 @@ def test_a_missing_barrier_is_found(monkeypatch) -> None:
         assert_agree(found, right, 1e-3)
 
 
+def test_in_tf32_products_are_rounded_and_values_are_float32() -> None:
+    graph = chain("input 8x8x16 -> conv 16, 3x3 -> bn -> relu -> avgpool global -> fc 4")
+    exact, _ = step(graph, get_backend("cuda-sim"))
+    found, program = step(graph, get_backend("cuda-sim", precision="tf32"))
+    assert {slot.type.dtype for slot in program.states.values()} == {"float32"}
+    assert_agree(found, exact, 1e-2)
+    with pytest.raises(AssertionError):
+        assert_agree(found, exact, 1e-4)
+
+
 DENSE = (
     "input 6x6x16 -> conv 16, 3x3 -> dense 3 { bn -> relu -> conv 8, 3x3 } -> bn -> relu",
     "input 6x6x3 -> conv 9, 3x3 -> dense 3 { bn -> tanh -> conv 6, 1x1 -> silu } -> bn",
@@ -180,3 +191,64 @@ def test_a_pool_whose_winners_nobody_reads_writes_none(engine) -> None:
     y = np.empty((1, 1, 2, 1), np.float32)
     kernel.bind(values, y, None)()
     assert y.ravel().tolist() == [5, 7]
+
+
+class Apart(simulated.Engine):
+    """An engine whose library does nothing but convolutions and products."""
+
+    def is_in_library(self, description: Description) -> bool:
+        adds = isinstance(description, Convolution) and description.add
+        return not (description.bias or adds or description.relu)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "input 6x6x8 -> conv 8, 3x3, bias=true -> relu -> fc 5 -> relu -> fc 4",
+        "input 6x6x3 -> add { | conv 5, 3x3, bias=true | conv 5, 1x1 -> tanh } -> relu -> fc 4",
+        "input 6x6x8 -> relu as a -> conv 8, 3x3 -> bn -> add { | identity | from a } -> fc 4",
+    ],
+)
+def test_what_the_library_cannot_add_is_added_behind_it(text: str, precision: str) -> None:
+    graph, engine = chain(text), Apart()
+    objective = Objective(optimizer=SGD(momentum=0.9), precision=precision)
+    kernels = planned_kernels(graph, "training", objective, engine, 4)
+    calls = [
+        task.description
+        for _, kernel in kernels
+        if isinstance(kernel, CudaKernel)
+        for task in kernel.recipe.tasks
+        if isinstance(task, LibraryCall)
+    ]
+    assert len(calls) > 4
+    assert all(map(engine.is_in_library, calls))
+    tolerance = 2e-5 if precision == "float32" else 2e-2
+    reference = REFERENCE if precision == "float32" else Rounding()
+    assert_agree(*(step(graph, each, 4, objective)[0] for each in (engine, reference)), tolerance)
+
+
+@pytest.mark.parametrize(
+    ("text", "widened"),
+    [
+        ("input 9x8x3 -> conv 8, 3x3, /2, bias=true -> relu -> fc 4", True),
+        ("input 9x8x1 -> conv 8, 5x5 -> bn -> relu -> conv 8, 1x1 -> fc 4", True),
+        ("input 9x8x12 -> conv 8, 3x3 -> fc 4", True),
+        ("input 9x8x3 as a -> concat { | conv 8, 3x3 | from a -> conv 8, 1x1 } -> fc 4", True),
+        ("input 9x8x16 -> conv 8, 3x3 -> fc 4", False),
+        ("input 9x8x4 -> conv 8, 3x3, groups=2 -> fc 4", False),
+    ],
+)
+def test_images_get_the_channels_that_tensor_cores_want(text, widened, engine) -> None:
+    graph = chain(text)
+    kernels = planned_kernels(graph, "training", BF16, Planned(), 4)
+    assert any(kernel.implementation == "wide_images" for _, kernel in kernels) == widened
+    found, expected = (_stepped(graph, each) for each in (engine, Rounding()))
+    assert_agree(found, expected, 2e-2)
+    programs = [
+        compile_inference(graph, each, 3, precision="bfloat16") for each in (engine, Rounding())
+    ]
+    for program in programs:
+        fill(program)
+        program.run()
+    assert_agree(*({"logits": program.read("logits")} for program in programs), 2e-2)

@@ -56,7 +56,8 @@ def in_float32(optimizer) -> Program:
 
 
 def read(program: Program) -> dict[str, np.ndarray]:
-    return {name: program.read(name) for name in program.states if name not in SCALING}
+    watched = (*SCALING, "tally")
+    return {name: program.read(name) for name in program.states if name not in watched}
 
 
 @NAMED
@@ -75,7 +76,7 @@ def test_a_step_is_that_of_float32(optimizer, engine) -> None:
 @NAMED
 def test_gradients_that_overflow_skip_the_step_and_halve_the_scale(engine) -> None:
     program = prepared(engine, scale=2.0**40, finite=7)
-    before = {n: v for n, v in read(program).items() if not n.endswith(("mean", "variance"))}
+    before = read(program)
     program.run()
     after = read(program)
     for name, value in before.items():
@@ -83,6 +84,64 @@ def test_gradients_that_overflow_skip_the_step_and_halve_the_scale(engine) -> No
     assert np.isfinite(program.read("loss"))
     assert program.read("loss_scale") == 2.0**39
     assert program.read("finite_steps") == 0
+
+
+@OVERFLOW
+@NAMED
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_loss_that_is_not_finite_changes_nothing_from_then_on(precision, engine) -> None:
+    objective = Objective(optimizer=SGD(momentum=0.9), precision=precision)
+    program = compile_training(chain(TEXT), objective, engine, 4)
+    fill(program)
+    program.write("tally", np.zeros(4, np.float32))
+    program.run()
+    loss = program.read("loss")
+    np.testing.assert_allclose(program.read("tally")[[0, 3]], (loss, 1), rtol=1e-6)
+    before = read(program)
+    bias = before["fc1.bias"]
+    program.write("fc1.bias", np.full_like(bias, np.nan))
+    program.run()
+    program.write("fc1.bias", bias)
+    program.run()
+    assert np.isfinite(program.read("loss"))
+    assert np.isnan(program.read("tally")[0])
+    assert program.read("tally")[3] == 1
+    for name, value in read(program).items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
+
+
+@NAMED
+def test_a_sum_of_losses_is_not_rounded_away(engine) -> None:
+    program = prepared(engine)
+    program.write("tally", np.array([2.0**25, 0, 0, 0], np.float32))
+    losses = []
+    for _ in range(5):
+        program.run()
+        losses.append(float(program.read("loss")))
+    total, lost, *_ = program.read("tally").astype(np.float64)
+    np.testing.assert_allclose(total - lost - 2.0**25, sum(losses), rtol=1e-6)
+
+
+@NAMED
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("most", [0.25, 1e6])
+def test_gradients_are_clipped_by_the_norm_of_all(most: float, precision: str, engine) -> None:
+    """With a rate of 1 and no momentum a step is the gradient."""
+    norms = {}
+    for clip in (None, most):
+        objective = Objective(optimizer=SGD(), precision=precision, clip=clip)
+        program = compile_training(chain(TEXT), objective, engine, 4)
+        fill(program)
+        program.write("learning_rate", 1.0)
+        if precision == "float16":
+            program.write("loss_scale", 1024.0)
+        trained = [n for n in program.states if n.endswith(("weight", "bias", "gamma", "beta"))]
+        before = {name: program.read(name) for name in trained}
+        program.run()
+        changes = {name: before[name] - program.read(name) for name in trained}
+        norms[clip] = np.sqrt(sum(np.sum(np.square(c, dtype=np.float64)) for c in changes.values()))
+    assert norms[None] > 0.5
+    np.testing.assert_allclose(norms[most], min(most, norms[None]), rtol=1e-3)
 
 
 @NAMED

@@ -38,6 +38,11 @@ LINES: dict[str, list[Line]] = {
         Line("run net.cnn --batch many", 2),
     ],
     "C0201_engine": [Line("run net.cnn --backend tpu", 2)],
+    "C0205_tf32": [
+        Line("run net.cnn --precision tf32 --backend numpy", 2),
+        Line("run net.cnn --train digits --precision tf32 --backend numpy --out m", 2),
+        Line("summary net.cnn --batch 8 --precision tf32 --backend numpy", 2),
+    ],
     "C0302_export": [Line("export wide.cnn -o wide.onnx", 1)],
     "D0401_data_sets": [
         Line("run net.cnn --train cifer10", 1),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 import cnndsl
 from cnndsl import backends, data
 from cnndsl.backends import get_backend, numpy
+from cnndsl.backends.cuda import failures
 from cnndsl.compile import Objective, compile_training, elaborate_text, largest_batch
 from cnndsl.data import Request, Split, cifar
 from cnndsl.data.augment import Crop, Cutout, Shift
@@ -125,6 +128,27 @@ def _absent_engine() -> object:
         backends._load = load
 
 
+def _on_a_gpu(kind: str, words: str) -> object:
+    """What is said where CuPy raises an exception of its own."""
+    kinds = {
+        "runtime": type("CUDARuntimeError", (RuntimeError,), {}),
+        "driver": type("CUDADriverError", (RuntimeError,), {}),
+        "memory": type("OutOfMemoryError", (MemoryError,), {}),
+        "compiler": type("CompileException", (Exception,), {}),
+    }
+    cuda = {place: SimpleNamespace(**{each.__name__: each}) for place, each in kinds.items()}
+    present = sys.modules.pop("cupy", None)
+    sys.modules["cupy"] = SimpleNamespace(cuda=SimpleNamespace(**cuda))  # type: ignore[assignment]
+    try:
+        told = failures.told_of(kinds[kind](words))
+        assert told is not None
+        raise told
+    finally:
+        del sys.modules["cupy"]
+        if present is not None:
+            sys.modules["cupy"] = present
+
+
 def _frozen() -> object:
     graph = elaborate_text("model net { input 8x8x1 -> fc 10 }")
     return compile_training(graph, Objective(frozen=("stem",)), get_backend(), 1)
@@ -167,6 +191,20 @@ def _no_memory_for_one() -> object:
 CALLS: dict[str, list[Call]] = {
     "C0202": [_absent_engine],
     "C0204": [_no_memory_for_one],
+    "C0205": [
+        lambda: cnndsl.load("net.cnn").compile(backend="numpy", precision="tf32"),
+        lambda: cnndsl.load("net.cnn").train(out="m", backend="numpy", precision="tf32"),
+    ],
+    "C0206": [
+        partial(_on_a_gpu, "runtime", "cudaErrorECCUncorrectable: uncorrectable ECC error"),
+        partial(_on_a_gpu, "driver", "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access"),
+        partial(_on_a_gpu, "runtime", "cudaErrorStreamCaptureWrongThread: not in this thread"),
+    ],
+    "C0207": [partial(_on_a_gpu, "memory", "Out of memory allocating 512 bytes")],
+    "C0208": [
+        partial(_on_a_gpu, "driver", "CUDA_ERROR_UNSUPPORTED_PTX_VERSION: unsupported toolchain"),
+        partial(_on_a_gpu, "compiler", "kernel.cu(3): error: cannot open file cuda_bf16.h"),
+    ],
     "C0301": [_without_onnx],
     "D0404": [
         lambda: data.load("npz:notes.txt"),

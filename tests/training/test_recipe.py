@@ -55,6 +55,7 @@ def recipe(settings: str) -> Recipe:
         ),
         ("optimizer adamw, epsilon=1e-6", "optimizer", AdamW(epsilon=1e-6)),
         ("optimizer sgd, decay=all", "decay_all", True),
+        ("optimizer sgd, lr=0.1, clip=5", "clip", 5.0),
         ("optimizer sgd, decay=weights", "decay_all", False),
         ("schedule constant, warmup=2", "schedule", Constant(warmup=2.0)),
         ("schedule step, every=30, factor=0.2", "schedule", Step(every=30, by=0.2)),

@@ -32,7 +32,8 @@ class Columns:
 
     The rows are all, or with `items` those of as many equal parts, each by itself. `terms` are
     expressions over v0, v1, … (the numbers of `whole`, element by element), and over the arrays
-    w0, w1, … of `vectors`, float, at the channel `c` (or the `row`): one sum each. `finish` are
+    w0, w1, … of `vectors`, float, at the channel `c` (or the `row`), and over what `before`
+    defines: one sum each. `finish` are
     statements that set results, r0, r1, … of the type `result` of CUDA C, at `at`, which is c but
     for items, from `total[0]`, …; they may read `x0` too.
     """
@@ -43,6 +44,7 @@ class Columns:
     vectors: int = 0
     items: int = 1
     result: str = "float"
+    before: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -93,6 +95,7 @@ class Columns:
                 f"const Pack<{c_type(type)}, PACK> p{place} = load<PACK>(x{place} + {at});"
             )
         terms = [f"const float v{p} = number(p{p}.at[k]);" for p in range(len(self.whole))]
+        terms += self.before
         terms += [f"sum[{s}][k] += {term};" for s, term in enumerate(self.terms)]
         first = Source(
             "columns.cu",

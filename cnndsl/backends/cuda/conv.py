@@ -63,7 +63,9 @@ def convolution(
     relu = isinstance(then, Relu)
     bias = len(inputs) - adds == 3
     plain = _described("forward", op, inputs[0], y)
-    description = replace(plain, bias=bias, add=adds, relu=relu)
+    description = replace(
+        plain, bias=bias, add=adds, relu=relu, bias_dtype=inputs[2].dtype if bias else "float32"
+    )
     here = len(inputs)
     tasks: list[Task] = [LibraryCall(description, (*range(here), here))]
     if then is not None and not relu:
@@ -72,11 +74,15 @@ def convolution(
 
 
 def input_gradient(
-    op: ConvInputGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
+    op: ConvInputGradient,
+    inputs: tuple[Type, ...],
+    outputs: tuple[Type, ...],
+    adds: bool = False,
 ) -> Recipe:
-    """Inputs: weight, dy; the library wants dy first."""
+    """Inputs: weight, dy, the addend if it `adds`; the library wants dy first."""
     (dx,) = outputs
-    return Recipe((LibraryCall(_described("input_gradient", op.conv, dx, dx), (1, 0, 2)),))
+    description = replace(_described("input_gradient", op.conv, dx, dx), add=adds)
+    return Recipe((LibraryCall(description, (1, 0, *range(2, 3 + adds))),))
 
 
 def weight_gradient(

@@ -21,6 +21,10 @@ class Unsupported(Exception):
     """cuDNN has no plan for what is described; the message says for what, and for which device."""
 
 
+class Broken(RuntimeError):
+    """cuDNN fails where it was to begin or to run; the message says at what, and why."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """The numbers of a convolution: maps are NHWC arrays, filters arrays of (filters, kernel
@@ -59,9 +63,10 @@ class Convolution:
     """One of a convolution's three computations.
 
     Images, filters, losses and addends are of `dtype`, the result of `result`, and sums are
-    float32. `tensor_cores` matters for float32 only: whether its products may be rounded to tf32.
+    float32. `tensor_cores` matters for float32 only, and is the engine's to say: whether its
+    products may be rounded to tf32.
     A forward one is `relu(convolution + bias + addend)` with those that are wanted; the bias has
-    an element a filter, of `bias_dtype`.
+    an element a filter, of `bias_dtype`. An input's gradient may have an addend.
     """
 
     kind: Kind
@@ -75,8 +80,10 @@ class Convolution:
     bias_dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.kind != "forward" and (self.bias or self.add or self.relu):
-            raise ValueError("only a forward convolution has a bias, an addend or a relu")
+        if self.kind != "forward" and (self.bias or self.relu):
+            raise ValueError("only a forward convolution has a bias or a relu")
+        if self.kind == "weight_gradient" and self.add:
+            raise ValueError("the gradient of a weight has no addend")
 
     def __str__(self) -> str:
         g = self.geometry
@@ -152,7 +159,7 @@ def operands(description: Description) -> tuple[Operand, ...]:
     if description.bias:
         inputs.append(_map("bias", (1, g.filters, 1, 1), description.bias_dtype))
     if description.add:
-        inputs.append(_map("addend", answer, dtype))
+        inputs.append(_map("addend", result, dtype))
     return (*inputs, _map("result", result, description.result))
 
 

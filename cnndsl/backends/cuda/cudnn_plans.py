@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from cnndsl.backends.cuda.cudnn import Description, Unsupported, graph, operands, strict
+from cnndsl.backends.cuda.cudnn import Broken, Description, Unsupported, graph, operands, strict
 from cnndsl.backends.cuda.cudnn_library import frontend
 from cnndsl.backends.cuda.cudnn_winners import Winner, Winners
 
@@ -32,6 +32,7 @@ class Plan:
         workspace: how many bytes of scratch memory a run needs.
         name: the engine and its knobs, as cuDNN writes them.
         candidates: how many ways cuDNN ranked; a few of them may turn out not to be available.
+        seconds: how long a run took when it was found fastest; None if it never was.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Plan:
         name: str,
         workspace: int,
         candidates: int,
+        seconds: float | None = None,
     ) -> None:
         self.description = description
         self.workspace = workspace
         self.name = name
         self.candidates = candidates
+        self.seconds = seconds
         self._graph = planned
         self._handle = handle
         self._arity = len(operands(description))
@@ -59,15 +62,20 @@ class Plan:
         16 bytes; `workspace` is that of `self.workspace` bytes. The result overwrites its array.
 
         Raises:
-            RuntimeError: it was planned without a device, or cuDNN cannot start it.
+            RuntimeError: it was planned without a device.
+            Broken: cuDNN does not start it.
         """
         if self._handle is None:
             raise RuntimeError("planned without a device: it cannot run")
         if len(pointers) != self._arity:
             raise ValueError(f"{len(pointers)} arrays for a plan of {self._arity}")
-        frontend().set_stream(handle=self._handle, stream=stream)
         arrays = dict(enumerate(pointers, 1))
-        self._graph.execute(arrays, workspace, handle=self._handle)
+        try:
+            frontend().set_stream(handle=self._handle, stream=stream)
+            self._graph.execute(arrays, workspace, handle=self._handle)
+        except _failures() as reason:
+            why = _first_line(reason)
+            raise Broken(f"cuDNN does not start the {self.description}: {why}") from reason
 
 
 class Plans:
@@ -77,6 +85,9 @@ class Plans:
     `cudnn.create_device_properties`), it need not be there, and nothing can run; without, it is
     the device that is current, whose driver must be there. What was found fastest on such a device
     is kept in `folder`, by default `cudnn` in the folder for caches, and used from then on.
+
+    Raises:
+        Broken: cuDNN does not begin on the device that is current.
 
     Attributes:
         device: the device's name.
@@ -88,9 +99,12 @@ class Plans:
         cudnn = frontend()
         self._handle = None
         if properties is None:
-            self._handle = cudnn.create_handle()
+            self.device, self.version = current_device()
+            try:
+                self._handle = cudnn.create_handle()
+            except _failures() as reason:
+                raise Broken(f"cuDNN does not begin: {_first_line(reason)}") from reason
             self.target = {"handle": self._handle}
-            self.device, self.version = _current_device()
         else:
             described = json.loads(properties)
             self.device, self.version = described["deviceName"], described["deviceVer"] // 10
@@ -156,7 +170,7 @@ class Plans:
         if best is None:
             raise self._unsupported(description, f"none runs in {limit} bytes of workspace")
         seconds, index = best
-        self._plans[description] = self._built(description, planned, index)
+        self._plans[description] = self._built(description, planned, index, seconds)
         self._remember(description, planned, index, seconds)
         return self._plans[description]
 
@@ -176,7 +190,7 @@ class Plans:
             try:
                 return self._built(description, planned, index)
             except _failures() as reason:
-                last = str(reason)
+                last = _first_line(reason)
         raise self._unsupported(description, last)
 
     def _ranked(self, description: Description) -> Any:
@@ -185,7 +199,7 @@ class Plans:
         planned = self._validated(description)
         try:
             planned.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
-        except cudnn.cudnnGraphNotSupportedError:
+        except _failures():
             raise self._unsupported(description, "no engine takes it") from None
         if strict(description):
             notes = cudnn.numerical_note
@@ -200,21 +214,23 @@ class Plans:
         try:
             knobs = {getattr(kinds, name): value for name, value in winner.knobs.items()}
             planned.create_execution_plan(winner.engine, knobs)
-            return self._built(description, planned, planned.get_execution_plan_count() - 1)
+            last = planned.get_execution_plan_count() - 1
+            return self._built(description, planned, last, winner.seconds)
         except stale:
             return None
 
     def _validated(self, description: Description) -> Any:
-        cudnn = frontend()
         try:
             planned = graph(description, self.target)
             planned.validate()
             planned.build_operation_graph()
-        except cudnn.cudnnGraphNotSupportedError as reason:
-            raise self._unsupported(description, str(reason)) from None
+        except _failures() as reason:
+            raise self._unsupported(description, _first_line(reason)) from None
         return planned
 
-    def _built(self, description: Description, planned: Any, index: int) -> Plan:
+    def _built(
+        self, description: Description, planned: Any, index: int, seconds: float | None = None
+    ) -> Plan:
         """The candidate at an index, made, or one of `_failures`."""
         planned.build_plan_at_index(index)
         return Plan(
@@ -224,19 +240,23 @@ class Plans:
             name=planned.get_plan_name_at_index(index),
             workspace=planned.get_workspace_size_plan_at_index(index),
             candidates=planned.get_execution_plan_count(),
+            seconds=seconds,
         )
 
     def _unsupported(self, description: Description, reason: str) -> Unsupported:
         version = frontend().backend_version_string()
-        why = reason.strip().partition("\n")[0]
         return Unsupported(
-            f"cuDNN {version} has no plan for the {description} on sm_{self.version}: {why}"
+            f"cuDNN {version} has no plan for the {description} on sm_{self.version}: {reason}"
         )
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    """What the library raises when a candidate cannot be made or run."""
+    """What the library raises when something cannot be planned, made or run."""
     return frontend().cudnnGraphNotSupportedError, RuntimeError
+
+
+def _first_line(reason: Exception) -> str:
+    return str(reason).strip().partition("\n")[0]
 
 
 def seconds_on_device(run: Callable[[int], None]) -> float:
@@ -265,7 +285,7 @@ def seconds_on_device(run: Callable[[int], None]) -> float:
     return float(cupy.cuda.get_elapsed_time(start, end)) / 1000 / REPEATS
 
 
-def _current_device() -> tuple[str, int]:
+def current_device() -> tuple[str, int]:
     """The name and the version (90 for sm_90) of the device that is current."""
     cupy = import_module("cupy")
 

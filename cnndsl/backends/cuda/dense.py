@@ -39,7 +39,11 @@ def fully_connected(
     bias = here - adds == 3
     images = x.concrete()[0]
     product = Product(
-        images, x.elements, op.features, x.dtype, y.dtype, transpose_b=True, bias=bias, relu=relu
+        *(images, x.elements, op.features, x.dtype, y.dtype),
+        transpose_b=True,
+        bias=bias,
+        relu=relu,
+        bias_dtype=inputs[2].dtype if bias else "float32",
     )
     tasks: list[Task] = []
     source: Argument = 0

@@ -13,6 +13,8 @@ import numpy as np
 
 from cnndsl.backends import numpy as reference
 from cnndsl.backends.cuda import (
+    apart,
+    chain,
     conv,
     dense,
     epilogue,
@@ -22,22 +24,28 @@ from cnndsl.backends.cuda import (
     norm,
     pointwise,
     pool,
+    prepare,
     response,
     scaling,
     shape,
+    together,
 )
-from cnndsl.backends.cuda.cudnn import Description
+from cnndsl.backends.cuda.cudnn import Convolution, Description
 from cnndsl.backends.cuda.launch import (
     ACCESS,
     SIZES,
+    Addresses,
     Argument,
     Builders,
+    Constant,
+    Given,
     LibraryCall,
     Number,
     Pitch,
     Recipe,
     Rows,
     Scratch,
+    Table,
     Task,
 )
 from cnndsl.graph.op import Op, View
@@ -47,7 +55,9 @@ from cnndsl.ops import derived
 from cnndsl.ops.epilogue import Epilogue
 from cnndsl.ops.merge import Concat
 from cnndsl.ops.shape import Slice
-from cnndsl.passes import FUSIONS
+from cnndsl.passes.chains import CHAINS
+from cnndsl.passes.gpu import ON_A_GPU
+from cnndsl.passes.together import TOGETHER
 from cnndsl.runtime.kernel import (
     Array,
     Canonical,
@@ -61,6 +71,7 @@ from cnndsl.runtime.kernel import (
 from cnndsl.runtime.memory import round_up
 
 FAMILIES = (
+    chain,
     conv,
     dense,
     epilogue,
@@ -69,9 +80,11 @@ FAMILIES = (
     norm,
     pointwise,
     pool,
+    prepare,
     response,
     scaling,
     shape,
+    together,
 )
 
 BUILDERS: Builders = {
@@ -106,10 +119,12 @@ class CudaEngine(Canonical, ABC):
     """
 
     name: str
-    fusions: tuple[Rewrite, ...] = FUSIONS
+    fusions: tuple[Rewrite, ...] = (*ON_A_GPU, *CHAINS, *TOGETHER)
     strides = False
     spared = 0.0
+    prepares = True
     _threads = 1
+    _tf32 = False
 
     @abstractmethod
     def unavailable(self) -> str | None:
@@ -117,9 +132,9 @@ class CudaEngine(Canonical, ABC):
 
     @abstractmethod
     def bind(
-        self, task: Task, arrays: Sequence[Array | int | None], scratch: Array | None
+        self, task: Task, arguments: Sequence[Given], scratch: Array | None
     ) -> Callable[[], None]:
-        """What executes a task on arrays and numbers, in the order of its arguments.
+        """What executes a task on its arguments, whose arrays are known.
 
         The scratch is of `library_bytes`.
         """
@@ -127,6 +142,10 @@ class CudaEngine(Canonical, ABC):
     def is_in_library(self, description: Description) -> bool:
         """Whether a library does a convolution or a product."""
         return True
+
+    def is_slower(self, whole: Description, plain: Description) -> bool:
+        """Whether a library is slower with what follows than without, and a kernel for that."""
+        return False
 
     def library_bytes(self, task: Task) -> int:
         """How much scratch a library takes for a task."""
@@ -163,6 +182,10 @@ class CudaEngine(Canonical, ABC):
     def threads(self) -> int:
         return self._threads
 
+    def use_tf32(self) -> bool:
+        self._tf32 = True
+        return True
+
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         if isinstance(op, ON_THE_HOST):
             return self._on_the_host(op, inputs, outputs)
@@ -183,14 +206,27 @@ class CudaEngine(Canonical, ABC):
         )
 
     def _executable(self, recipe: Recipe) -> Recipe:
-        """The recipe with kernels of our own for what the library does not do."""
-        tasks = (
-            gemm.launch(task.description, task.arguments)
-            if isinstance(task, LibraryCall) and not self.is_in_library(task.description)
-            else task
-            for task in recipe.tasks
-        )
-        return replace(recipe, tasks=tuple(tasks))
+        """The recipe in this engine's precision, in the way that this engine does its tasks."""
+        ways = (self._way(task) for task in recipe.tasks)
+        return replace(recipe, tasks=tuple(task for way in ways for task in way))
+
+    def _way(self, task: Task) -> tuple[Task, ...]:
+        """A task, or those that do it: what the library has no plan for is done apart from what
+        follows it, or by a kernel of our own; and apart where that is faster."""
+        if not isinstance(task, LibraryCall):
+            return (task,)
+        rounds = self._tf32 and task.description.dtype == "float32"
+        call = replace(task, description=replace(task.description, tensor_cores=rounds))
+        split = apart.apart(call)
+        together = self.is_in_library(call.description)
+        adds = isinstance(call.description, Convolution) and call.description.add
+        if split is not None and (adds or not together):
+            plain = split[0].description
+            if self.is_in_library(plain) and not (
+                together and not self.is_slower(call.description, plain)
+            ):
+                return split
+        return (call,) if together else (gemm.launch(call.description, call.arguments),)
 
     def bound(self, recipe: Recipe, inputs: int, arrays: Sequence[Array]) -> Callable[[], None]:
         """What executes a recipe on operands, so many of them, results and scratch."""
@@ -247,10 +283,14 @@ def _are_channels(whole: Type, index: View) -> bool:
 def _takes_rows(op: Op) -> bool:
     """Whether the kernels of an operation take rows that are parts of wider ones."""
     kind = type(op.first) if isinstance(op, Epilogue) else type(op)
-    return kind in pointwise.BUILDERS or kind in norm.BUILDERS
+    return any(kind in family.BUILDERS for family in (pointwise, norm, chain))
 
 
-def _argument(argument: Argument, arrays: Sequence[Array | None]) -> Array | int | None:
+def _argument(argument: Argument, arrays: Sequence[Array | None]) -> Given:
+    if isinstance(argument, Table):
+        return Addresses(tuple(_argument(place, arrays) for row in argument.rows for place in row))
+    if isinstance(argument, Constant):
+        return argument
     if isinstance(argument, Number):
         return argument.value
     if isinstance(argument, Pitch):

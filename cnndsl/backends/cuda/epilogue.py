@@ -7,7 +7,7 @@ from cnndsl.backends.cuda.formula import Formula
 from cnndsl.backends.cuda.launch import Builders, Recipe
 from cnndsl.backends.cuda.pointwise import pointwise
 from cnndsl.graph.types import Type
-from cnndsl.ops.conv import Conv
+from cnndsl.ops.conv import Conv, ConvInputGradient
 from cnndsl.ops.dense import FullyConnected
 from cnndsl.ops.epilogue import Epilogue
 from cnndsl.ops.norm import BatchNorm, BatchNormTraining
@@ -17,14 +17,16 @@ def epilogue(op: Epilogue, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) 
     more = op.adds, op.activation
     if isinstance(op.first, Conv):
         return conv.convolution(op.first, inputs, outputs, *more)
+    if isinstance(op.first, ConvInputGradient):
+        return conv.input_gradient(op.first, inputs, outputs, op.adds)
     if isinstance(op.first, FullyConnected):
         return dense.fully_connected(op.first, inputs, outputs, *more)
     if isinstance(op.first, BatchNormTraining):
         return norm.batch_norm_training(op.first, inputs, outputs, *more)
-    return pointwise(_by_known_statistics)(op, inputs, outputs)
+    return pointwise(by_known_statistics)(op, inputs, outputs)
 
 
-def _by_known_statistics(
+def by_known_statistics(
     op: Epilogue, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Formula:
     if isinstance(op.first, BatchNorm):

@@ -40,13 +40,15 @@ class Formula:
     """What is computed of each element.
 
     `results` are expressions over v0, v1, … (the operands' numbers, float) and over what `before`
-    defines; `i` is the element's number. `may_alias` is as in recipes.
+    defines; `i` is the element's number. `once` is as `before`, of what is the same for all
+    elements. `may_alias` is as in recipes.
     """
 
     reads: tuple[Read, ...]
     results: tuple[str, ...]
     before: tuple[str, ...] = ()
     may_alias: tuple[tuple[int, int], ...] = ()
+    once: tuple[str, ...] = ()
 
 
 def literal(value: float) -> str:
@@ -110,4 +112,4 @@ def epilogue(first: Formula, adds: bool, then: Activation | None) -> Formula:
     total = f"{result} + v{len(first.reads)}" if adds else result
     before = (*first.before, f"const float total = {total};")
     y = activated(then, "total") if then is not None else "total"
-    return Formula(reads, (y, *others), before, first.may_alias)
+    return Formula(reads, (y, *others), before, first.may_alias, first.once)

@@ -5,8 +5,8 @@ Where cuDNN is missing, or has no plan, a kernel of our own does them: slower, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -14,11 +14,22 @@ from typing import Any
 import numpy as np
 
 from cnndsl.backends.cuda import cudnn, cudnn_library
-from cnndsl.backends.cuda.cudnn_plans import Plan, Plans
+from cnndsl.backends.cuda.apart import moved_apart
+from cnndsl.backends.cuda.cudnn_plans import Plan, Plans, current_device
 from cnndsl.backends.cuda.engine import CudaEngine
-from cnndsl.backends.cuda.launch import Launch, LibraryCall, Source, Task
+from cnndsl.backends.cuda.failures import in_words
+from cnndsl.backends.cuda.launch import (
+    Addresses,
+    Constant,
+    Given,
+    Launch,
+    LibraryCall,
+    Source,
+    Task,
+)
 from cnndsl.backends.cuda.nvrtc import options
-from cnndsl.backends.cuda.shape import are_filters, physical
+from cnndsl.backends.cuda.shape import are_filters, in_memory_order, physical
+from cnndsl.backends.cuda.staging import Staging
 from cnndsl.graph.types import Type
 from cnndsl.runtime.kernel import Array, Peaks
 
@@ -29,7 +40,9 @@ MOST_SCRATCH = 512 * 2**20
 #: Candidates of cuDNN that are timed: it ranks them, and one may take half a second to compile.
 CANDIDATES = 4
 #: Rows of the matrices, and bytes of the copy, by which peaks are measured.
-PEAK_SIZE, PEAK_BYTES = 8192, 2**30
+PEAK_SIZE, PEAK_BYTES = 8192, 2**28
+#: The oldest GPUs that have bfloat16 and tf32, as 80 for sm_80.
+OLDEST = 80
 HOW = "pip install 'cnndsl[cuda]'"
 
 
@@ -48,12 +61,19 @@ class Engine(CudaEngine):
         except ImportError:
             return f"CuPy is not installed: {HOW}"
         try:
-            count = cupy.cuda.runtime.getDeviceCount()
+            if cupy.cuda.runtime.getDeviceCount() == 0:
+                return "there is no GPU"
+            name, version = current_device()
         except cupy.cuda.runtime.CUDARuntimeError as reason:
             return _no_device(str(reason))
-        if count == 0:
-            return "there is no GPU"
+        if version < OLDEST:
+            return f"the {name} is of sm_{version}, and kernels are for sm_{OLDEST} and later"
         return None
+
+    def note(self) -> str | None:
+        reason = cudnn_library.unavailable()
+        slower = "convolutions and matrix products run on slower kernels of our own"
+        return f"without cuDNN {slower}: {reason}" if reason is not None else None
 
     def is_in_library(self, description: cudnn.Description) -> bool:
         """Whether cuDNN is here and has a plan."""
@@ -65,20 +85,25 @@ class Engine(CudaEngine):
             return False
         return True
 
+    @in_words()
+    def is_slower(self, whole: cudnn.Description, plain: cudnn.Description) -> bool:
+        """By what tuning measured; a kernel of ours takes as long as a copy of its bytes."""
+        seconds, apart = self._plan(whole).seconds, self._plan(plain).seconds
+        if seconds is None or apart is None:
+            return False
+        return seconds > apart + moved_apart(whole) / self._copied_bytes_per_second
+
     def bind(
-        self, task: Task, arrays: Sequence[Array | int | None], scratch: Array | None
+        self, task: Task, arguments: Sequence[Given], scratch: Array | None
     ) -> Callable[[], None]:
         if isinstance(task, LibraryCall):
             plan = self._plan(task.description)
-            pointers = [array.data.ptr for array in arrays]  # type: ignore[union-attr]
+            pointers = [array.data.ptr for array in arguments]  # type: ignore[union-attr]
             workspace = scratch.data.ptr if scratch is not None else 0
             stream = self._stream.ptr
             return lambda: plan.run(pointers, workspace, stream)
         kernel = self._kernel(task)
-        given = tuple(
-            np.int64(each or 0) if each is None or isinstance(each, int) else each
-            for each in arrays
-        )
+        given = tuple(map(self._given, arguments))
         return lambda: kernel(task.grid, task.block, given)
 
     def library_bytes(self, task: Task) -> int:
@@ -88,6 +113,7 @@ class Engine(CudaEngine):
         """The calls one by one at first, which loads what they need; then as one captured graph."""
         return Captured(calls, self._stream)
 
+    @in_words()
     def seconds(self, run: Callable[[], None]) -> float:
         """By events on the stream, so that launching does not count."""
         events = [self._cupy.cuda.Event() for _ in range(2)]
@@ -98,37 +124,48 @@ class Engine(CudaEngine):
             events[1].synchronize()
         return float(self._cupy.cuda.get_elapsed_time(*events)) / 1000
 
+    @in_words()
     def peaks(self) -> Peaks:
-        """Of cuDNN's matrix product in bfloat16, and of a copy of a gigabyte."""
-        size, bytes_copied = PEAK_SIZE, PEAK_BYTES
+        """Of cuDNN's matrix product in bfloat16, and of a large copy."""
+        size = PEAK_SIZE
         product = cudnn.Product(size, size, size, "bfloat16", "bfloat16")
         arrays = [_numbers(self._cupy, operand) for operand in cudnn.operands(product)]
         plan = self._plan(product)
         with self._stream:
             scratch = self._cupy.empty(max(plan.workspace, 1), "uint8")
-            source = self._cupy.zeros(bytes_copied, "uint8")
-            target = self._cupy.zeros(bytes_copied, "uint8")
 
         def multiply() -> None:
             pointers = [array.data.ptr for array in arrays]
             plan.run(pointers, scratch.data.ptr, self._stream.ptr)
 
+        best = min(self.seconds(multiply) for _ in range(5))
+        return Peaks(2 * size**3 / best, self._copied_bytes_per_second)
+
+    @cached_property
+    def _copied_bytes_per_second(self) -> float:
+        """Bytes read and written by a large copy."""
+        with self._stream:
+            source = self._cupy.zeros(PEAK_BYTES, "uint8")
+            target = self._cupy.zeros(PEAK_BYTES, "uint8")
+
         def copy() -> None:
             target[...] = source
 
-        best = [min(self.seconds(call) for _ in range(5)) for call in (multiply, copy)]
-        return Peaks(2 * size**3 / best[0], 2 * bytes_copied / best[1])
+        return 2 * PEAK_BYTES / min(self.seconds(copy) for _ in range(5))
 
+    @in_words()
     def free_bytes(self) -> int | None:
         """What the device has, and what CuPy holds of it for later."""
         free, _ = self._cupy.cuda.runtime.memGetInfo()
         kept = self._cupy.get_default_memory_pool().free_bytes()
         return int(free) + int(kept)
 
-    def running(self) -> AbstractContextManager[object]:
-        stream: AbstractContextManager[object] = self._stream
-        return stream
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with in_words(), self._stream:
+            yield
 
+    @in_words()
     def allocate(self, nbytes: int) -> Array:
         with self._stream:
             return self._cupy.zeros(max(nbytes, 1), "uint8")
@@ -138,13 +175,19 @@ class Engine(CudaEngine):
         array = part.view(STORED_AS.get(type.dtype, type.dtype)).reshape(physical(type))
         return array.transpose(0, 3, 1, 2) if are_filters(type) else array
 
+    @in_words()
     def upload(self, target: Array, type: Type, source: Any) -> None:
         source = np.ascontiguousarray(source, type.dtype).reshape(np.shape(source))
         if source.shape != target.shape:
             raise ValueError(f"an array of shape {target.shape} is wanted, this is {source.shape}")
+        place, content = in_memory_order(target, type), in_memory_order(source, type)
+        if place.flags.c_contiguous:
+            self._staging.upload(place.data.ptr, np.ascontiguousarray(content))
+            return
         with self._stream:
             target[...] = self._cupy.asarray(source.view(STORED_AS.get(type.dtype, type.dtype)))
 
+    @in_words()
     def download(self, source: Array, type: Type) -> Any:
         with self._stream:
             found = self._cupy.asnumpy(source, stream=self._stream, order="C")
@@ -159,9 +202,30 @@ class Engine(CudaEngine):
         return self._cupy.cuda.Stream(non_blocking=True)
 
     @cached_property
+    def _staging(self) -> Staging:
+        return Staging(self._cupy, self._stream)
+
+    @cached_property
     def _plans(self) -> Plans:
         return Plans()
 
+    def _given(self, argument: Given) -> Any:
+        """An argument as CuPy takes it; what a recipe brings along is on the device from now on."""
+        if argument is None or isinstance(argument, int):
+            return np.int64(argument or 0)
+        if isinstance(argument, Addresses):
+            pointers = [0 if array is None else array.data.ptr for array in argument.arrays]
+            return self._uploaded(np.array(pointers, np.int64))
+        if isinstance(argument, Constant):
+            return self._uploaded(np.array(argument.values, np.int32))
+        return argument
+
+    @in_words()
+    def _uploaded(self, source: Any) -> Array:
+        with self._stream:
+            return self._cupy.asarray(source)
+
+    @in_words()
     def _kernel(self, task: Launch) -> Any:
         """The kernel of a launch, compiled once; CuPy keeps it on disk too."""
         source = task.source
@@ -170,6 +234,7 @@ class Engine(CudaEngine):
             self._kernels[source] = module.get_function(source.entry)
         return self._kernels[source]
 
+    @in_words()
     def _plan(self, description: cudnn.Description) -> Plan:
         """cuDNN's fastest plan on this device, found by timing where no file knows it."""
         if description not in self._tuned:
@@ -179,9 +244,12 @@ class Engine(CudaEngine):
     def _fastest(self, description: cudnn.Description) -> Plan:
         if self._plans.knows(description):
             return self._plans.plan(description)
-        arrays = [_numbers(self._cupy, operand) for operand in cudnn.operands(description)]
+        try:
+            arrays = [_numbers(self._cupy, operand) for operand in cudnn.operands(description)]
+            scratch = self._cupy.empty(MOST_SCRATCH, "uint8")
+        except self._cupy.cuda.memory.OutOfMemoryError:  # no room to time it: cuDNN's guess
+            return self._plans.plan(description)
         pointers = [array.data.ptr for array in arrays]
-        scratch = self._cupy.empty(MOST_SCRATCH, "uint8")
         self._cupy.cuda.get_current_stream().synchronize()
         return self._plans.tune(
             description, pointers, scratch.data.ptr, MOST_SCRATCH, most=CANDIDATES

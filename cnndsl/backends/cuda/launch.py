@@ -12,6 +12,7 @@ from typing import Any
 from cnndsl.backends.cuda.cudnn import Convolution, Product
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
+from cnndsl.runtime.kernel import Array
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -82,9 +83,35 @@ class Pitch:
     place: int
 
 
-#: What a kernel is given: the array of an operand or a result by its place, one of scratch, or a
-#: number.
-Argument = int | Scratch | Number | Pitch
+@dataclass(frozen=True)
+class Table:
+    """An array of addresses, `long long`, row by row: of operands and results by their places, and
+    of scratch; 0 for a result that nobody reads."""
+
+    rows: tuple[tuple[int | Scratch, ...], ...]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An array of whole numbers, `int`."""
+
+    values: tuple[int, ...]
+
+
+#: What a kernel is given: the array of an operand or a result by its place, one of scratch, a
+#: number, or an array that a recipe brings along.
+Argument = int | Scratch | Number | Pitch | Table | Constant
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """A table whose arrays are known, one after another."""
+
+    arrays: tuple[Array | None, ...]
+
+
+#: An argument whose arrays are known.
+Given = Array | int | Addresses | Constant | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +122,11 @@ class Launch:
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     arguments: tuple[Argument, ...]
+
+    @property
+    def threads(self) -> int:
+        """Those of a block."""
+        return math.prod(self.block)
 
 
 @dataclass(frozen=True)
@@ -123,12 +155,19 @@ class Recipe:
     def moved(self, places: Sequence[int], offset: int = 0) -> Recipe:
         """The same on other arrays: those at these places, and scratch from an offset on."""
 
+        def array(argument: int | Scratch) -> int | Scratch:
+            if isinstance(argument, int):
+                return places[argument]
+            return Scratch(offset + argument.offset, argument.nbytes)
+
         def there(argument: Argument) -> Argument:
-            if isinstance(argument, Scratch):
-                return Scratch(offset + argument.offset, argument.nbytes)
+            if isinstance(argument, int | Scratch):
+                return array(argument)
             if isinstance(argument, Pitch):
                 return Pitch(places[argument.place])
-            return places[argument] if isinstance(argument, int) else argument
+            if isinstance(argument, Table):
+                return Table(tuple(tuple(map(array, row)) for row in argument.rows))
+            return argument
 
         tasks = tuple(replace(t, arguments=tuple(map(there, t.arguments))) for t in self.tasks)
         return Recipe(tasks, offset + self.workspace)

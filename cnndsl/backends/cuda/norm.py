@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 
 from cnndsl.backends.cuda.columns import Columns
-from cnndsl.backends.cuda.formula import Formula, Read, epilogue, literal
+from cnndsl.backends.cuda.formula import SLOPES, Formula, Read, activated, epilogue, literal
 from cnndsl.backends.cuda.launch import Builders, Recipe, Scratch, c_type
-from cnndsl.backends.cuda.pointwise import launch, pointwise
+from cnndsl.backends.cuda.pointwise import Writer, launch, pointwise
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
-from cnndsl.ops.activation import Activation, Relu
+from cnndsl.ops.activation import Activation
 from cnndsl.ops.conv import BiasGradient
 from cnndsl.ops.merge import GateGradient
 from cnndsl.ops.norm import (
     BatchNorm,
+    BatchNormActivationGradient,
     BatchNormAgain,
     BatchNormInputGradient,
-    BatchNormReluGradient,
-    BatchNormReluTraining,
     BatchNormScaleGradient,
     BatchNormTraining,
     BatchNormTrainingGradient,
@@ -50,7 +49,7 @@ def input_gradient(
 
 
 def batch_norm_training(
-    op: BatchNormTraining | BatchNormReluTraining,
+    op: BatchNormTraining,
     inputs: tuple[Type, ...],
     outputs: tuple[Type, ...],
     adds: bool = False,
@@ -77,34 +76,30 @@ def batch_norm_training(
     )
     mean, inverse, behind = _statistics(x)
     sums = moments.launches((0,), (mean, inverse, *range(own + 1, own + 4)), behind)
-    relu = isinstance(op, BatchNormReluTraining)
-    formula = epilogue(again(op, inputs, outputs), adds, Relu() if relu else then)
-    if relu:
-        results = (*formula.results, "total > 0.0f ? 1.0f : 0.0f")
-        formula = Formula(formula.reads, results, formula.before)
+    formula = epilogue(again(op, inputs, outputs), adds, then)
     statistics = (outputs[1], outputs[1])
     applied = launch(
         formula,
         (*inputs[:3], *statistics, *inputs[3:]),
-        (outputs[0], outputs[4]) if relu else outputs[:1],
-        (0, 1, 2, mean, inverse, *range(3, own), own, *((own + 4,) if relu else ())),
+        outputs[:1],
+        (0, 1, 2, mean, inverse, *range(3, own), own),
     )
     return Recipe((*sums, applied), behind + moments.nbytes, ((0, 0),))
 
 
 def batch_norm_training_gradient(
-    op: BatchNormTrainingGradient | BatchNormReluGradient,
+    op: BatchNormTrainingGradient | BatchNormActivationGradient,
     inputs: tuple[Type, ...],
     outputs: tuple[Type, ...],
 ) -> Recipe:
-    """Inputs: x, gamma, mean, inverse deviation, where a relu is positive, dy."""
-    relu = isinstance(op, BatchNormReluGradient)
-    x, own = inputs[0], len(inputs)
+    """Inputs: x, gamma, mean, inverse deviation, beta if it goes through an activation, dy."""
+    through = isinstance(op, BatchNormActivationGradient)
+    x, dy, own = inputs[0], inputs[-1], len(inputs)
     count = math.prod(x.concrete()[:-1])
-    dy = "(v1 != 0.0f ? v2 : 0.0f)" if relu else "v1"
     sums = Columns(
-        whole=(x, *inputs[4:]),
-        terms=(dy, f"{dy} * (v0 - w0[c])"),
+        whole=(x, dy),
+        before=_slope(op, "v1", "(v0 - w0[c]) * (w2[c] * w1[c]) + w3[c]"),
+        terms=("slope", "slope * (v0 - w0[c])"),
         finish=(
             "const float scaled = total[1] * w1[c];",
             f"r0[at] = total[0] * {literal(1 / count)};",
@@ -112,20 +107,34 @@ def batch_norm_training_gradient(
             "if (r2) r2[at] = scaled;",
             "if (r3) r3[at] = total[0];",
         ),
-        vectors=2,
+        vectors=2 + 2 * through,
     )
     first, second, behind = _statistics(x)
-    places = (0, *range(4, own), 2, 3)
+    places = (0, own - 1, 2, 3, *((1, 4) if through else ()))
     launches = sums.launches(places, (first, second, own + 1, own + 2), behind)
-    slope = "(v6 != 0.0f ? v7 : 0.0f)" if relu else "v6"
     formula = Formula(
-        (Read.ELEMENT, *(Read.CHANNEL,) * 5, *(Read.ELEMENT,) * (1 + relu)),
-        (f"v1 * v3 * ({slope} - v4 - (v0 - v2) * v3 * v5)",),
+        (Read.ELEMENT, *(Read.CHANNEL,) * (5 + through), Read.ELEMENT),
+        ("v1 * v3 * (slope - v4 - (v0 - v2) * v3 * v5)",),
+        _slope(op, f"v{6 + through}", "(v0 - v2) * (v1 * v3) + v6"),
     )
     types = (*inputs[:4], outputs[1], outputs[1], *inputs[4:])
     arguments = (0, 1, 2, 3, first, second, *range(4, own), own)
     applied = launch(formula, types, outputs[:1], arguments)
     return Recipe((*launches, applied), behind + sums.nbytes, ((0, own - 1),))
+
+
+def _slope(op: Op, dy: str, normal: str) -> tuple[str, ...]:
+    """Statements that set the gradient of what the norm gave, which is computed again."""
+    if not isinstance(op, BatchNormActivationGradient):
+        return (f"const float slope = {dy};",)
+    activation = op.activation
+    saved = activated(activation, "normal") if activation.saves == "output" else "normal"
+    by = SLOPES[type(activation)](activation).format(x="saved")
+    return (
+        f"const float normal = {normal};",
+        f"const float saved = {saved};",
+        f"const float slope = {dy} * {by};",
+    )
 
 
 def _statistics(x: Type) -> tuple[Scratch, Scratch, int]:
@@ -168,14 +177,17 @@ def gate_gradient(op: GateGradient, inputs: tuple[Type, ...], outputs: tuple[Typ
     return _summed(Columns(inputs, ("v0 * v1",), finish, items=items, result=kind), 0, 1, 2)
 
 
+WRITERS: dict[type[Op], Writer] = {
+    BatchNorm: by_statistics,
+    BatchNormAgain: again,
+    BatchNormInputGradient: input_gradient,
+}
+
 BUILDERS: Builders = {
-    BatchNorm: pointwise(by_statistics),
-    BatchNormAgain: pointwise(again),
-    BatchNormInputGradient: pointwise(input_gradient),
+    **{kind: pointwise(writer) for kind, writer in WRITERS.items()},
     BatchNormTraining: batch_norm_training,
-    BatchNormReluTraining: batch_norm_training,
     BatchNormTrainingGradient: batch_norm_training_gradient,
-    BatchNormReluGradient: batch_norm_training_gradient,
+    BatchNormActivationGradient: batch_norm_training_gradient,
     BatchNormScaleGradient: batch_norm_scale_gradient,
     BiasGradient: bias_gradient,
     ScaleGradient: scale_gradient,

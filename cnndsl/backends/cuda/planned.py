@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from cnndsl.backends.cuda.engine import CudaEngine
-from cnndsl.backends.cuda.launch import Task
+from cnndsl.backends.cuda.launch import Given, Task
 from cnndsl.graph.types import Type
 from cnndsl.runtime.kernel import Array, Peaks
 
@@ -20,7 +20,7 @@ class Engine(CudaEngine):
         return "it executes nothing"
 
     def bind(
-        self, task: Task, arrays: Sequence[Array | int | None], scratch: Array | None
+        self, task: Task, arguments: Sequence[Given], scratch: Array | None
     ) -> Callable[[], None]:
         _refuse()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cnndsl.backends.cuda.formula import (
@@ -64,14 +65,7 @@ def launch(
         t for t, read in zip(inputs, formula.reads, strict=True) if read is Read.ELEMENT
     ] + list(outputs)
     pack = pack_of([t.dtype for t in whole], count, *aligned(*whole))
-    loads, body = _reading(formula, inputs, y, pack)
-    body += formula.before
-    stores = []
-    for place, (type, expression) in enumerate(zip(outputs, formula.results, strict=True)):
-        loads.append(f"Pack<{c_type(type)}, PACK> q{place};")
-        body.append(f"q{place}.at[k] = rounded<{c_type(type)}>({expression});")
-        at = _first(type, f"pitch_y{place}")
-        stores.append(f"if (y{place}) store<PACK>(y{place} + {at}, q{place});")
+    text = text_of(formula, inputs, outputs, y, pack)
     parameters = [f"const {c_type(t)} *x{place}" for place, t in enumerate(inputs)]
     parameters += [f"{c_type(t)} *y{place}" for place, t in enumerate(outputs)]
     parameters.append("long long count")
@@ -86,9 +80,9 @@ def launch(
     definitions = (
         f"constexpr int PACK = {pack};",
         f"#define PARAMETERS {', '.join(parameters)}",
-        f"#define LOAD {' '.join(loads)}",
-        f"#define BODY {' '.join(body)}",
-        f"#define STORE {' '.join(stores)}",
+        f"#define LOAD {' '.join((*text.once, *text.load))}",
+        f"#define BODY {' '.join(text.body)}",
+        f"#define STORE {' '.join(text.store)}",
     )
     source = Source("pointwise.cu", "pointwise", definitions)
     grid = blocks_for(count // pack)
@@ -102,13 +96,40 @@ def _first(type: Type, pitch: str) -> str:
     return f"first / {type.channels} * {pitch} + first % {type.channels}"
 
 
+@dataclass(frozen=True)
+class Text:
+    """The statements of a formula: those of a thread, of what it loads for a pack, of the `k`-th
+    element of that, and of what it stores."""
+
+    once: Sequence[str]
+    load: Sequence[str]
+    body: Sequence[str]
+    store: Sequence[str]
+
+
+def text_of(
+    formula: Formula, inputs: Sequence[Type], outputs: Sequence[Type], y: Type, pack: int
+) -> Text:
+    """A formula of the elements of `y` in CUDA C; packs are so long, or shorter."""
+    once, loads, body = _reading(formula, inputs, y, pack)
+    body += formula.before
+    stores = []
+    for place, (type, expression) in enumerate(zip(outputs, formula.results, strict=True)):
+        loads.append(f"Pack<{c_type(type)}, PACK> q{place};")
+        body.append(f"q{place}.at[k] = rounded<{c_type(type)}>({expression});")
+        at = _first(type, f"pitch_y{place}")
+        stores.append(f"if (y{place}) store<PACK>(y{place} + {at}, q{place});")
+    return Text((*once, *formula.once), loads, body, stores)
+
+
 def _reading(
     formula: Formula, inputs: Sequence[Type], y: Type, pack: int
-) -> tuple[list[str], list[str]]:
-    """What is loaded for a pack, and the numbers of one of its elements."""
+) -> tuple[list[str], list[str], list[str]]:
+    """The numbers of all elements, what is loaded for a pack, and the numbers of its elements."""
     channels = y.channels if y.features else 1
     positions = math.prod(y.concrete()[1:-1])
     by_pack = channels % pack == 0
+    once: list[str] = []
     loads: list[str] = []
     body: list[str] = []
     for place, (type, read) in enumerate(zip(inputs, formula.reads, strict=True)):
@@ -120,7 +141,7 @@ def _reading(
         if read is Read.RAW:
             continue
         if at is None:
-            body.append(f"const float v{place} = number(x{place}[0]);")
+            once.append(f"const float v{place} = number(x{place}[0]);")
         elif by_pack or read is Read.ELEMENT:
             start = at.format(i="first")
             loads.append(
@@ -129,7 +150,7 @@ def _reading(
             body.append(f"const float v{place} = number(p{place}.at[k]);")
         else:
             body.append(f"const float v{place} = number(x{place}[{at.format(i='i')}]);")
-    return loads, body
+    return once, loads, body
 
 
 def pointwise(writer: Writer) -> Builder:
@@ -207,18 +228,20 @@ def sgd(op: SGD, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Formula
 def adam(op: Adam | AdamW, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Formula:
     """The corrections are computed in double: β₂ᵗ is near 1."""
     coupled, decoupled = (0.0, op.weight_decay) if isinstance(op, AdamW) else (op.weight_decay, 0.0)
-    before = (
-        f"const float slope = {_decayed(coupled)};",
+    once = (
         "const double t = static_cast<double>(x5[0]);",
         f"const float correction = static_cast<float>(1.0 / sqrt(1.0 - pow({op.beta2!r}, t)));",
         f"const float length = static_cast<float>(v4 / (1.0 - pow({op.beta1!r}, t)));",
+    )
+    before = (
+        f"const float slope = {_decayed(coupled)};",
         f"const float m = {literal(op.beta1)} * v2 + {literal(1 - op.beta1)} * slope;",
         f"const float s = {literal(op.beta2)} * v3 + {literal(1 - op.beta2)} * slope * slope;",
         f"const float change = length * m / (sqrtf(s) * correction + {literal(op.epsilon)});",
     )
     reads = (*(Read.ELEMENT,) * 4, Read.SCALAR, Read.RAW)
     results = (f"v0 * (1.0f - v4 * {literal(decoupled)}) - change", "m", "s")
-    return Formula(reads, results, before, ((0, 0), (1, 2), (2, 3)))
+    return Formula(reads, results, before, ((0, 0), (1, 2), (2, 3)), once)
 
 
 def _decayed(decay: float) -> str:
@@ -228,10 +251,13 @@ def _decayed(decay: float) -> str:
 def dropout_training(
     op: DropoutTraining, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Formula:
-    """Each element's word of Philox is computed anew; see the operation for which one it is."""
+    """A pack's words are of one block of Philox; see the operation for which word is whose."""
     image = count_of(inputs[0]) // inputs[0].concrete()[0]
-    number = f"i / {image}" if op.per_image else "i"
-    drawn = f"random_word(x1[0], {_signed(op.key)}, x2[0], {number})"
+    block, place = "first / 8", "first % 8 + k"
+    if op.per_image:
+        number = f"(({image} % PACK ? i : first) / {image})"
+        block, place = f"{number} / 8", f"{number} % 8"
+    drawn = f"random_word(x1[0], {_signed(op.key)}, x2[0], {block}, {place})"
     kept = f"{drawn} >= {math.ceil(op.rate * 2**32)}ull"
     reads = (Read.ELEMENT, Read.RAW, Read.RAW)
     return Formula(reads, (f"({kept} ? v0 / {literal(1 - op.rate)} : 0.0f)",), may_alias=((0, 0),))

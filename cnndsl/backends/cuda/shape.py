@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cnndsl.backends.cuda.launch import (
     THREADS,
@@ -17,9 +18,9 @@ from cnndsl.backends.cuda.launch import (
     pack_of,
 )
 from cnndsl.backends.cuda.pool import windows
-from cnndsl.graph.types import Size, Type
+from cnndsl.graph.types import Batch, Size, Type
 from cnndsl.ops.merge import Concat
-from cnndsl.ops.parts import Join, Take
+from cnndsl.ops.parts import Join, Take, Widen
 from cnndsl.ops.pool import AveragePool
 from cnndsl.ops.shape import (
     Crop,
@@ -32,6 +33,7 @@ from cnndsl.ops.shape import (
     Upsample,
     UpsampleGradient,
 )
+from cnndsl.runtime.kernel import Array
 
 
 def are_filters(type: Type) -> bool:
@@ -46,6 +48,11 @@ def physical(type: Type) -> tuple[int, ...]:
         return shape
     filters, inner, height, width = shape
     return filters, height, width, inner
+
+
+def in_memory_order(array: Array, type: Type) -> Array:
+    """A view of an array of a type whose axes are in the order of memory."""
+    return array.transpose(0, 2, 3, 1) if are_filters(type) else array
 
 
 def gather(
@@ -220,6 +227,16 @@ def take(op: Take, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Recip
     return _taken(inputs[0], outputs[0], _axis(inputs[0], op.axis), op.first)
 
 
+def widen(op: Widen, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Recipe:
+    return _moved(_as_map(inputs[0]), _as_map(outputs[0]), 0, 0)
+
+
+def _as_map(filters: Type) -> Type:
+    """Filters as the map that is stored as they are."""
+    count, *rest = physical(filters)
+    return replace(filters, shape=(Batch(count), *rest))
+
+
 def slice_gradient(
     op: SliceGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Recipe:
@@ -246,4 +263,5 @@ BUILDERS: Builders = {
     Slice: cut,
     Take: take,
     SliceGradient: slice_gradient,
+    Widen: widen,
 }

@@ -13,9 +13,9 @@ import numpy as np
 
 from cnndsl.backends import numpy as reference
 from cnndsl.backends.cuda import simulator
-from cnndsl.backends.cuda.cudnn import Convolution, Geometry, Operand, Product, operands
+from cnndsl.backends.cuda.cudnn import Convolution, Geometry, Operand, Product, operands, strict
 from cnndsl.backends.cuda.engine import CudaEngine
-from cnndsl.backends.cuda.launch import Launch, Recipe, Task
+from cnndsl.backends.cuda.launch import Addresses, Constant, Given, Launch, Recipe, Task
 from cnndsl.backends.cuda.shape import are_filters, physical
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Batch, Size, Type
@@ -52,17 +52,17 @@ class Engine(CudaEngine):
         return poisoned
 
     def bind(
-        self, task: Task, arrays: Sequence[Array | int | None], scratch: Array | None
+        self, task: Task, arguments: Sequence[Given], scratch: Array | None
     ) -> Callable[[], None]:
         if not isinstance(task, Launch):
-            assert all(array is not None for array in arrays)
-            return lambda: compute(task.description, arrays)
+            assert all(array is not None for array in arguments)
+            return lambda: compute(task.description, arguments)
         kernel = simulator.compiled(task.source.text, task.source.entry)
-        arguments = [0 if array is None else array for array in arrays]
+        given = list(map(_given, arguments))
 
         def run() -> None:
             self._launches += 1
-            simulator.run(kernel, task.grid, task.block, 0, arguments, seed=self._launches)
+            simulator.run(kernel, task.grid, task.block, 0, given, seed=self._launches)
 
         return run
 
@@ -87,18 +87,30 @@ class Engine(CudaEngine):
         return source.copy(order="C")
 
 
+def _given(argument: Given) -> Array | int | Addresses:
+    """An argument as the simulator takes it."""
+    if isinstance(argument, Constant):
+        return np.array(argument.values, np.int32)
+    return 0 if argument is None else argument
+
+
 def poison(array: Array) -> None:
     """Fill an array with bytes that are NaN in every element type that has it."""
     array[...] = np.full(array.dtype.itemsize, 0xFF, np.uint8).view(array.dtype)[0]
 
 
 def compute(description: Convolution | Product, arrays: Sequence[Array]) -> None:
-    """A convolution or a product by the reference engine, in float32, rounded at the end."""
+    """A convolution or a product by the reference engine, in float32, rounded at the end.
+
+    What need not be strict is of factors in tf32, as tensor cores read float32: cut off.
+    """
     *given, result = (
         _seen_as(each, array) for each, array in zip(operands(description), arrays, strict=True)
     )
     numbers = [each.astype(np.float32) for each in given]
     first, second, *more = numbers
+    if not strict(description):
+        first, second = _in_tf32(first), _in_tf32(second)
     if isinstance(description, Product):
         total = first @ second
     else:
@@ -106,6 +118,11 @@ def compute(description: Convolution | Product, arrays: Sequence[Array]) -> None
     for addend in more:
         total = total + addend
     result[...] = np.maximum(total, 0) if description.relu else total
+
+
+def _in_tf32(array: Array) -> Array:
+    """Numbers of float32 without the last 13 bits of their fraction; shorter types have none."""
+    return (np.ascontiguousarray(array).view(np.uint32) & 0xFFFFE000).view(np.float32)
 
 
 def _seen_as(operand: Operand, array: Array) -> Array:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.typing import NDArray
 
+from cnndsl.backends.cuda.launch import Addresses
 from cnndsl.files import cache_folder
 
 #: The folder of what takes the place of CUDA's headers, and executes kernels.
@@ -91,7 +92,7 @@ def run(
     grid: tuple[int, int, int],
     block: tuple[int, int, int],
     shared: int,
-    arguments: Sequence[NDArray[Any] | int],
+    arguments: Sequence[NDArray[Any] | int | Addresses],
     seed: int = 0,
 ) -> None:
     """Launch a kernel with so many bytes of dynamic shared memory, and wait for it.
@@ -99,6 +100,7 @@ def run(
     An array is the address of its first element: the kernel may use the bytes up to the array's
     last. Arrays that overlap do so for the kernel too; all others begin at a multiple of 16. The
     arrays change only when the launch is good; one that is read-only is a copy of its own.
+    Addresses are an array of the kernel's, and what they lead to is guarded as arguments are.
 
     The seed shuffles blocks and threads: a right kernel gives the same for every seed, but for the
     order of its atomic sums. Bytes around an array are those of a NaN. A write to them is always
@@ -111,17 +113,31 @@ def run(
     """
     addresses: list[int] = []
     sizes: list[int] = []
-    constants: list[tuple[int, NDArray[np.uint8], NDArray[np.uint8]]] = []
+    constants: list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]] = []
+
+    def place(array: NDArray[Any], name: str) -> None:
+        own = _bytes(array)
+        if not array.flags.writeable:
+            constants.append((name, own, own := own.copy()))
+        addresses.append(own.ctypes.data)
+        sizes.append(own.nbytes)
+
+    tables: list[tuple[int, Addresses, NDArray[np.int64]]] = []
     for position, argument in enumerate(arguments):
-        if isinstance(argument, np.ndarray):
-            own = _bytes(argument)
-            if not argument.flags.writeable:
-                constants.append((position, own, own := own.copy()))
-            addresses.append(own.ctypes.data)
-            sizes.append(own.nbytes)
-        else:
+        if isinstance(argument, int):
             addresses.append(argument)
             sizes.append(-1)
+        elif isinstance(argument, Addresses):
+            tables.append((position, argument, np.zeros(len(argument.arrays), np.int64)))
+            place(tables[-1][-1], f"argument {position}")
+        else:
+            place(argument, f"argument {position}")
+    entries: list[int] = []
+    for position, table, _ in tables:
+        for entry, array in enumerate(table.arrays):
+            if array is not None:
+                place(array, f"array {entry} of argument {position}")
+                entries += position, entry
     message = ctypes.create_string_buffer(LENGTH)
     failed = kernel.library.cnndsl_simulate(
         ctypes.c_void_p(kernel.address),
@@ -129,17 +145,19 @@ def run(
         (ctypes.c_uint * 3)(*block),
         ctypes.c_longlong(shared),
         ctypes.c_int(len(arguments)),
-        (ctypes.c_longlong * len(arguments))(*addresses),
-        (ctypes.c_longlong * len(arguments))(*sizes),
+        ctypes.c_int(len(addresses) - len(arguments)),
+        (ctypes.c_longlong * len(addresses))(*addresses),
+        (ctypes.c_longlong * len(addresses))(*sizes),
+        (ctypes.c_int * len(entries))(*entries),
         ctypes.c_ulonglong(seed),
         message,
         ctypes.c_int(LENGTH),
     )
     if failed:
         raise Fault(f"kernel {kernel.name}, {message.value.decode(errors='replace')}")
-    for position, before, after in constants:
+    for name, before, after in constants:
         if not np.array_equal(before, after):
-            raise Fault(f"kernel {kernel.name}: writes argument {position}, which is read-only")
+            raise Fault(f"kernel {kernel.name}: writes {name}, which is read-only")
 
 
 def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from cnndsl.backends.numpy import (
     activation,
     cast,
+    chain,
     conv,
     dense,
     derived,
@@ -26,10 +27,12 @@ from cnndsl.backends.numpy import (
     optimizer,
     parts,
     pool,
+    prepare,
     scaling,
     shape,
+    together,
 )
-from cnndsl.backends.numpy.cast import in_float32, wants_float32, widened
+from cnndsl.backends.numpy.cast import kernel_from
 from cnndsl.graph.op import Op, View
 from cnndsl.graph.rewrite import Rewrite
 from cnndsl.graph.types import Type
@@ -51,6 +54,7 @@ from cnndsl.runtime.memory import ALIGNMENT
 FAMILIES = (
     activation,
     cast,
+    chain,
     conv,
     dense,
     derived,
@@ -63,8 +67,10 @@ FAMILIES = (
     optimizer,
     parts,
     pool,
+    prepare,
     scaling,
     shape,
+    together,
 )
 
 KERNELS: dict[type[Op], Builder] = {
@@ -86,10 +92,7 @@ def kernel_of(op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Ke
     builder = KERNELS.get(type(op))
     if builder is None:
         raise MissingKernel(op, Engine.name)
-    if not wants_float32(op, (*inputs, *outputs)):
-        return builder(op, inputs, outputs)
-    wide = (tuple(type.widened for type in types) for types in (inputs, outputs))
-    return in_float32(builder(widened(op), *wide), inputs, outputs)
+    return kernel_from(builder, op, inputs, outputs)
 
 
 class Engine(Canonical):
@@ -99,6 +102,7 @@ class Engine(Canonical):
     fusions: tuple[Rewrite, ...] = EPILOGUES
     strides = True
     spared = 0.0
+    prepares = False
 
     def unavailable(self) -> str | None:
         return None

@@ -12,6 +12,7 @@ import numpy as np
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
 from cnndsl.ops.cast import Cast
+from cnndsl.ops.chain import Chain
 from cnndsl.ops.merge import Concat
 from cnndsl.ops.shape import (
     Crop,
@@ -23,7 +24,7 @@ from cnndsl.ops.shape import (
     SliceGradient,
     Unflatten,
 )
-from cnndsl.runtime.kernel import Array, Builders, Composed, Kernel
+from cnndsl.runtime.kernel import Array, Builder, Builders, Composed, Kernel
 from cnndsl.runtime.memory import round_up
 
 #: What moves elements as they are, of whatever type.
@@ -42,7 +43,7 @@ def rounding(target: Array, source: Array) -> None:
 
 def wants_float32(op: Op, types: Iterable[Type]) -> bool:
     """Whether an operation is to be done on copies in float32."""
-    return not isinstance(op, (Cast, *MOVES)) and any(type.narrow for type in types)
+    return not isinstance(op, (Cast, Chain, *MOVES)) and any(type.narrow for type in types)
 
 
 def widened(op: Op) -> Op:
@@ -50,6 +51,16 @@ def widened(op: Op) -> Op:
     values = {each.name: getattr(op, each.name) for each in fields(op)}  # type: ignore[arg-type]
     types = {name: t.widened for name, t in values.items() if isinstance(t, Type)}
     return replace(op, **types)  # type: ignore[type-var]
+
+
+def kernel_from(
+    builder: Builder, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
+) -> Kernel:
+    """The kernel that a builder makes, where it has to be on copies in float32."""
+    if not wants_float32(op, (*inputs, *outputs)):
+        return builder(op, inputs, outputs)
+    wide = (tuple(type.widened for type in types) for types in (inputs, outputs))
+    return in_float32(builder(widened(op), *wide), inputs, outputs)
 
 
 def in_float32(

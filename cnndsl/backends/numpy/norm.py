@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from cnndsl.backends.numpy import image_norm
+from cnndsl.backends.numpy import activation, image_norm
 from cnndsl.backends.numpy.blocks import Blocks
 from cnndsl.backends.numpy.channels import Channels
 from cnndsl.backends.numpy.finish import Finish
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
-from cnndsl.ops.activation import Relu
+from cnndsl.ops.activation import ActivationGradient, Relu
 from cnndsl.ops.norm import (
     BatchNorm,
+    BatchNormActivationGradient,
     BatchNormAgain,
     BatchNormInputGradient,
     BatchNormReluGradient,
@@ -224,6 +226,40 @@ def batch_norm_relu_gradient(
     return Kernel(run, may_alias=((0, 5),), workspace=nbytes + norm.workspace)
 
 
+def batch_norm_activation_gradient(
+    op: BatchNormActivationGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
+) -> Kernel:
+    """What the norm gave, or the activation of that, is scratch; so is the gradient of it."""
+    x, _, _, _, _, dy = inputs
+    norm = batch_norm_training_gradient(
+        BatchNormTrainingGradient(op.epsilon), (*inputs[:4], dy), outputs
+    )
+    forward = activation.KERNELS[type(op.activation)](op.activation, (x,), (x,))
+    back = activation.KERNELS[ActivationGradient](ActivationGradient(op.activation), (x, dy), (dy,))
+    sizes = x.total_bytes, dy.total_bytes, max(each.workspace for each in (norm, forward, back))
+
+    def run(*arrays: Array) -> None:
+        x, gamma, mean, inverse, beta, slopes, dx, dgamma, dbeta, scratch = arrays
+        given, through, rest = _cut(scratch, sizes)
+        given = given.view(x.dtype).reshape(x.shape)
+        through = through.view(slopes.dtype).reshape(slopes.shape)
+        np.subtract(x, mean, out=given)
+        np.multiply(given, gamma * inverse, out=given)
+        np.add(given, beta, out=given)
+        if op.activation.saves == "output":
+            forward.run(given, given, *(rest,) * bool(forward.workspace))
+        back.run(given, slopes, through, *(rest,) * bool(back.workspace))
+        norm.run(x, gamma, mean, inverse, through, dx, dgamma, dbeta, rest)
+
+    return Kernel(run, may_alias=((0, 5),), workspace=sum(map(round_up, sizes)))
+
+
+def _cut(scratch: Array, sizes: Sequence[int]) -> list[Array]:
+    """Parts of scratch of so many bytes."""
+    ends = itertools.accumulate(map(round_up, sizes))
+    return [scratch[end - round_up(size) :][:size] for size, end in zip(sizes, ends, strict=True)]
+
+
 def running_average(
     op: RunningAverage, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
@@ -337,6 +373,7 @@ KERNELS: Builders = {
     BatchNormReluTraining: batch_norm_relu_training,
     BatchNormReluGradient: batch_norm_relu_gradient,
     BatchNormTrainingGradient: batch_norm_training_gradient,
+    BatchNormActivationGradient: batch_norm_activation_gradient,
     RunningAverage: running_average,
     LocalResponseNorm: local_response_norm,
     LocalResponseNormGradient: local_response_norm_gradient,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cnndsl.graph.types import Type
-from cnndsl.ops.parts import Join, Take
+from cnndsl.ops.parts import Join, Take, Widen
 from cnndsl.runtime.kernel import Array, Builders, Kernel
 
 
@@ -22,4 +22,14 @@ def take(op: Take, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kerne
     return Kernel(lambda x, y: np.copyto(y, x[index]))
 
 
-KERNELS: Builders = {Join: join, Take: take}
+def widen(op: Widen, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
+    own = inputs[0].features[1]
+
+    def run(x: Array, y: Array) -> None:
+        y[:, :own] = x
+        y[:, own:] = 0
+
+    return Kernel(run)
+
+
+KERNELS: Builders = {Join: join, Take: take, Widen: widen}

@@ -103,6 +103,7 @@ class Engine(numpy.Engine):
     fusions = FUSIONS
     strides = False
     spared = 0.03
+    prepares = False
 
     def unavailable(self) -> str | None:
         try:

@@ -34,13 +34,16 @@ def optimizer(op: Optimizer, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
         scratch_bytes = round_up(one.workspace)
 
         def bind(*arrays: Array) -> Callable[[], None]:
-            *values, scratch = arrays
+            values, scratch = (
+                arrays[: len(inputs) + len(outputs)],
+                arrays[len(inputs) + len(outputs) :],
+            )
             calls = []
             for index in range(many):
                 piece = slice(index * length, min(count, (index + 1) * length))
-                own = scratch[index * scratch_bytes :][: one.workspace]
+                own = [each[index * scratch_bytes :][: one.workspace] for each in scratch]
                 cut = [a.reshape(-1)[piece] if a.size == count and a.ndim else a for a in values]
-                calls.append(partial(one.run, *cut, own))
+                calls.append(partial(one.run, *cut, *own))
             return together(calls)
 
         return Composed(

@@ -1,4 +1,4 @@
-"""Loss scaling: what is elementwise, on values in whatever layout they are."""
+"""What watches over steps: where it is elementwise, on values in whatever layout they are."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from cnndsl.backends import numpy
 from cnndsl.backends.onednn.optimizer import optimizer
 from cnndsl.backends.onednn.primitive import Choice, Choosers
 from cnndsl.graph.types import Type
-from cnndsl.ops.scaling import AllFinite, Guarded
+from cnndsl.ops.scaling import AllFinite, Clipping, Guarded
 from cnndsl.runtime.kernel import Kernel
 
 
-def all_finite(op: AllFinite, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
+def of_all(op: AllFinite | Clipping, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Choice:
     def make(inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
         plain = tuple(replace(type, layout=None) for type in inputs)
         return numpy.kernel_of(op, plain, outputs)
@@ -20,4 +20,4 @@ def all_finite(op: AllFinite, inputs: tuple[Type, ...], outputs: tuple[Type, ...
     return Choice(tuple(type.layout for type in inputs), (None,), make)
 
 
-CHOOSERS: Choosers = {AllFinite: all_finite, Guarded: optimizer}
+CHOOSERS: Choosers = {AllFinite: of_all, Clipping: of_all, Guarded: optimizer}

@@ -27,6 +27,7 @@ namespace simulator {
 const unsigned MOST_THREADS = 1024;            // of a block
 const long long MOST_SHARED = 227 * 1024;      // bytes of a block's dynamic shared memory
 const int MOST_ARGUMENTS = 24;                 // of a kernel
+const int MOST_ARRAYS = 8192;                  // those, and arrays whose addresses are in tables
 const size_t PAGE = 4096;
 const int UNTOUCHED = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 const size_t STACK = 64 * 1024;                // of a fiber

@@ -61,11 +61,11 @@ static void run_block() {
         for (unsigned i = 0; i < count; ++i) {
             current = &fibers[turns[i]];
             switch_stacks(&scheduler_stack_pointer, current->stack_pointer);
-            check_canaries(NEAR);
+            check_canaries(near_regions, NEAR);
         }
     }
     current = nullptr;
-    check_canaries(PAGE);
+    check_canaries(region_count, PAGE);
 }
 
 static void launch(unsigned long long shared) {
@@ -99,21 +99,23 @@ static void launch(unsigned long long shared) {
 // Run a kernel of this text for every thread of the grid.
 //
 // `arguments` are `count` addresses and integers; `sizes` says how many bytes lie at an address,
-// and -1 of an integer. The kernel works on copies, of which arguments that overlap share one; they
+// and -1 of an integer. Behind them are `more` addresses, which `entries` gives to tables: which
+// argument, and where in it. The kernel works on copies, of which those that overlap share one; they
 // are copied back after a good launch only. With an even `seed` a copy ends where a page ends, with
 // an odd one it starts where a page starts. Returns 0 after a good launch, and otherwise 1, with a
 // sentence in `message`. Two launches at the same time are not possible.
 extern "C" __attribute__((visibility("default"))) int cnndsl_simulate(
     void *function, const unsigned grid[3], const unsigned block[3], long long shared, int count,
-    const long long *arguments, const long long *sizes, unsigned long long seed, char *message,
-    int message_length) {
+    int more, const long long *arguments, const long long *sizes, const int (*entries)[2],
+    unsigned long long seed, char *message, int message_length) {
     namespace s = simulator;
     s::kernel = (s::Kernel)function;
     s::grid = dim3(grid[0], grid[1], grid[2]), s::block = dim3(block[0], block[1], block[2]);
     s::message = message, s::message_length = message_length;
     s::random_state = seed;
     s::current = nullptr, s::in_block = false, s::block_order = nullptr;
-    s::region_count = s::argument_count = 0;
+    s::region_count = 0;
+    s::argument_count = count, s::array_count = count + more, s::table_entries = entries;
     for (size_t i = 0; i < sizeof s::canary; ++i) s::canary[i] = s::CANARY[i % 2];
     if (!s::stacks.reserve()) {
         snprintf(message, message_length, "there is no memory for stacks");
@@ -125,9 +127,11 @@ extern "C" __attribute__((visibility("default"))) int cnndsl_simulate(
     if (!sigsetjmp(s::launch_context, 1)) {
         if (count > s::MOST_ARGUMENTS)
             s::fault("%d arguments are more than %d", count, s::MOST_ARGUMENTS);
+        if (count + more > s::MOST_ARRAYS)
+            s::fault("%d arrays are more than %d", count + more, s::MOST_ARRAYS);
         s::reserve(s::regions[0], shared < 0 ? 0 : shared, nullptr, seed % 2);
         s::dynamic_shared = s::regions[0].start;
-        s::place(count, arguments, sizes, seed % 2);
+        s::place(arguments, sizes, seed % 2);
         s::launch(shared);
         failed = 0;
     }

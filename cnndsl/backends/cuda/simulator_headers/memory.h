@@ -10,11 +10,14 @@ struct Region {
     char *original;  // what is copied in, and back after a good launch; null: shared memory
 };
 
-static Region regions[1 + MOST_ARGUMENTS];  // the first is the dynamic shared memory
-static int region_count, argument_count;
-static long long arguments[MOST_ARGUMENTS];           // as the kernel gets them
+// Those of arguments come first, and behind them those that only tables lead to.
+static Region regions[1 + MOST_ARRAYS];               // the first is the dynamic shared memory
+static int region_count, near_regions;                // and how many of them arguments are in
+static int argument_count, array_count;               // arrays of tables stand behind arguments
+static long long arguments[MOST_ARRAYS];              // as the kernel gets them
 static const long long *argument_sizes;
-static int argument_regions[MOST_ARGUMENTS];          // -1: an integer
+static int argument_regions[MOST_ARRAYS];             // -1: an integer
+static const int (*table_entries)[2];                 // the table of an array, and where in it
 static unsigned char canary[PAGE + 2] __attribute__((aligned(2)));
 
 inline size_t rounded(size_t size, size_t unit) { return (size + unit - 1) / unit * unit; }
@@ -37,55 +40,71 @@ static void reserve(Region &region, size_t size, char *original, bool at_start) 
     if (original) memcpy(region.start, original, size);
 }
 
-// One region for every group of arguments whose bytes overlap.
-static void place(int count, const long long *values, const long long *sizes, bool at_start) {
-    argument_count = count, argument_sizes = sizes;
-    int order[MOST_ARGUMENTS], pointers = 0;
-    for (int i = 0; i < count; ++i) {
+// One region for every group of arguments, and of arrays of tables, whose bytes overlap.
+static void place(const long long *values, const long long *sizes, bool at_start) {
+    argument_sizes = sizes;
+    static int order[MOST_ARRAYS];
+    int pointers = 0;
+    for (int i = 0; i < array_count; ++i) {
         arguments[i] = values[i], argument_regions[i] = -1;
         if (sizes[i] < 0) continue;
         int at = pointers++;
         for (; at > 0 && values[order[at - 1]] > values[i]; --at) order[at] = order[at - 1];
         order[at] = i;
     }
-    for (int i = 0; i < pointers;) {
-        long long start = values[order[i]], end = start + sizes[order[i]];
-        int stop = i + 1;
-        for (; stop < pointers && values[order[stop]] < end; ++stop)
-            if (end < values[order[stop]] + sizes[order[stop]])
-                end = values[order[stop]] + sizes[order[stop]];
-        Region &region = regions[region_count];
-        reserve(region, end - start, (char *)start, at_start);
-        for (; i < stop; ++i) {
-            arguments[order[i]] = (long long)region.start + (values[order[i]] - start);
-            argument_regions[order[i]] = &region - regions;
+    for (int turn = 0; turn < 2; ++turn) {
+        for (int i = 0, stop; i < pointers; i = stop) {
+            long long start = values[order[i]], end = start;
+            bool of_arguments = false;
+            for (stop = i; stop == i || (stop < pointers && values[order[stop]] < end); ++stop) {
+                long long last = values[order[stop]] + sizes[order[stop]];
+                end = end < last ? last : end;
+                of_arguments |= order[stop] < argument_count;
+            }
+            if (of_arguments == turn) continue;
+            Region &region = regions[region_count];
+            reserve(region, end - start, (char *)start, at_start);
+            for (int k = i; k < stop; ++k) {
+                arguments[order[k]] = (long long)region.start + (values[order[k]] - start);
+                argument_regions[order[k]] = &region - regions;
+            }
         }
+        if (!turn) near_regions = region_count;
+    }
+    for (int i = argument_count; i < array_count; ++i) {
+        const int *entry = table_entries[i - argument_count];
+        ((long long *)arguments[entry[0]])[entry[1]] = arguments[i];
     }
 }
 
 // End the launch because of an address near a region, and say whose it is.
 __attribute__((noreturn))
 static void outside(const char *access, const Region &region, char *address) {
-    char owner[40] = "the dynamic shared memory";
+    char owner[48] = "the dynamic shared memory";
     long long start = (long long)region.start, size = region.size, at = (long long)address;
     bool behind = at >= start;
-    for (int i = 0, best = -1; i < argument_count; ++i) {
+    for (int i = 0, best = -1; i < array_count; ++i) {
         if (argument_regions[i] != &region - regions) continue;
         // Of arguments that share the region, the one with the nearest bound.
         bool nearer =
             behind ? arguments[i] + argument_sizes[i] > start + size : arguments[i] < start;
         if (best >= 0 && !nearer) continue;
         best = i, start = arguments[i], size = argument_sizes[i];
-        snprintf(owner, sizeof owner, "argument %d", i);
+        if (i < argument_count) {
+            snprintf(owner, sizeof owner, "argument %d", i);
+        } else {
+            const int *entry = table_entries[i - argument_count];
+            snprintf(owner, sizeof owner, "array %d of argument %d", entry[1], entry[0]);
+        }
     }
     long long off = behind ? at - (start + size) + 1 : start - at;
     fault("%s byte %lld of %s, which has %lld bytes: %lld byte%s %s", access, at - start, owner,
           size, off, off == 1 ? "" : "s", behind ? "behind its end" : "before its start");
 }
 
-// See whether so many bytes on both sides of every region are as they were.
-static void check_canaries(size_t length) {
-    for (int i = 0; i < region_count; ++i) {
+// See whether so many bytes on both sides of the first regions are as they were.
+static void check_canaries(int count, size_t length) {
+    for (int i = 0; i < count; ++i) {
         Region &region = regions[i];
         char *end = region.start + region.size;
         size_t head = region.head < length ? region.head : length;

@@ -54,12 +54,12 @@ extern "C" __global__ void __launch_bounds__(128, 3) gemm(PARAMETERS) {
             rights[i / DEPTH][i % DEPTH] = n < COLUMNS && k < INNER ? RIGHT : zero;
         }
         __syncthreads();
+#ifdef TENSOR_CORES
 #pragma unroll
         for (int i = 0; i < 2; i++)
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 const int down = row + 16 * i, across = warp % 2 * 32 + 8 * j;
-#ifdef TENSOR_CORES
                 const int deepest = lane % 4 * 2;
                 unsigned a[4], b[2];
 #pragma unroll
@@ -71,14 +71,22 @@ extern "C" __global__ void __launch_bounds__(128, 3) gemm(PARAMETERS) {
                     b[part] = *reinterpret_cast<const unsigned *>(
                         &rights[across + lane / 4][deepest + part * 8]);
                 multiply(sum[i][j], a, b);
-#else
-                for (int k = 0; k < DEPTH; k++)
-#pragma unroll
-                    for (int place = 0; place < 4; place++)
-                        sum[i][j][place] += number(lefts[down + place / 2 * 8][k]) *
-                                            number(rights[column + 8 * j + place % 2][k]);
-#endif
             }
+#else
+#pragma unroll 2
+        for (int k = 0; k < DEPTH; k++) {
+            float left[4], right[8];
+#pragma unroll
+            for (int i = 0; i < 4; i++) left[i] = number(lefts[row + 8 * i][k]);
+#pragma unroll
+            for (int j = 0; j < 8; j++) right[j] = number(rights[column + j / 2 * 8 + j % 2][k]);
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+#pragma unroll
+                for (int j = 0; j < 8; j++)
+                    sum[i / 2][j / 2][i % 2 * 2 + j % 2] += left[i] * right[j];
+        }
+#endif
         __syncthreads();
     }
 #pragma unroll

@@ -33,12 +33,13 @@ template <int N, class T> __device__ __forceinline__ void store(T *to, const Pac
     *reinterpret_cast<Pack<T, N> *>(to) = pack;
 }
 
-// The words of 32 bits of Philox4x64-10 (Salmon et al., 2011), block 1 first: number `which` of
-// those for a seed, a key and a step.
+// A word of 32 bits of Philox4x64-10 (Salmon et al., 2011) for a seed, a key and a step: number
+// `place` of the eight of a block, the first of which is 0. What is the same for several of these
+// is computed once where loops are unrolled.
 __device__ __forceinline__ unsigned random_word(
     unsigned long long seed, unsigned long long key, unsigned long long step,
-    unsigned long long which) {
-    unsigned long long c0 = which / 8 + 1, c1 = step, c2 = 0, c3 = 0;
+    unsigned long long block, int place) {
+    unsigned long long c0 = block + 1, c1 = step, c2 = 0, c3 = 0;
 #pragma unroll
     for (int round = 0; round < 10; round++) {
         const unsigned long long high0 = __umul64hi(0xD2E7470EE14C6C93ull, c0);
@@ -52,7 +53,7 @@ __device__ __forceinline__ unsigned random_word(
         seed += 0x9E3779B97F4A7C15ull;
         key += 0xBB67AE8584CAA73Bull;
     }
-    const int word = which / 2 % 4;
+    const int word = place / 2;
     const unsigned long long drawn = word == 0 ? c0 : word == 1 ? c1 : word == 2 ? c2 : c3;
-    return static_cast<unsigned>(which % 2 ? drawn >> 32 : drawn);
+    return static_cast<unsigned>(place % 2 ? drawn >> 32 : drawn);
 }
