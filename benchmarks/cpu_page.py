@@ -153,7 +153,7 @@ def times(
             few = "*" if pair and len(pair["peer"]["seconds"]) == 1 else ""
             row.append(f"{1e3 * seconds(pair, 'peer'):,.1f}{few}" if pair else "–")
         for pair in best.values():
-            row += [f"**{ratio(pair):.2f}**", _interval(pair)] if pair else ["–", "–"]
+            row += [f"**{ratio(pair):.2f}**", spread(pair)] if pair else ["–", "–"]
         adds = entry["multiply_adds"] * entry["batch"] / peaks["multiply_adds_per_second"]
         row.append(f"{adds / own:.0%}")
         row += [f"{adds / seconds(pair, 'peer'):.0%}" if pair else "–" for pair in best.values()]
@@ -172,13 +172,14 @@ def in_bf16(entries: list[Entry]) -> tuple[list[str], list[list[str]]]:
         own, peer = seconds(pair, "ours"), seconds(pair, "peer")
         few = "*" if len(pair["peer"]["seconds"]) == 1 else ""
         row = [f"`{entry['network']}`", str(entry["batch"]), f"{1e3 * own:,.1f}"]
-        row += [f"{1e3 * peer:,.1f}{few}", f"**{ratio(pair):.2f}**", _interval(pair)]
+        row += [f"{1e3 * peer:,.1f}{few}", f"**{ratio(pair):.2f}**", spread(pair)]
         rows.append([*row, f"{own / seconds(exact, 'ours'):.2f}" if exact else "–"])
     head = ["", "batch", "ours", "PyTorch", "PyTorch ÷ ours", "95 %", "ours ÷ ours in float32"]
     return head, rows
 
 
-def _interval(pair: dict[str, Any]) -> str:
+def spread(pair: dict[str, Any]) -> str:
+    """The interval of a ratio, if there were rounds to draw from."""
     if len(pair["peer"]["seconds"]) == 1:
         return "–"
     low, high = interval(pair)

@@ -2,7 +2,8 @@
 
 It speaks as `cpu_worker.py` does. Images and labels are on the device from the start, steps are
 enqueued without waiting, and the seconds of a turn are those until the last one has ended, divided
-by their number.
+by their number. What is held at most counts from the second step on: the first one is when kernels
+are chosen.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,6 +23,7 @@ import numpy as np
 from cpu_worker import MOMENTUM, RATE, Impossible, data
 
 from cnndsl.cli.model import load_network
+from cnndsl.graph import analysis
 from cnndsl.training.initialise import initial_states
 from cnndsl.training.recipe import recipe_of
 
@@ -29,8 +32,9 @@ from cnndsl.training.recipe import recipe_of
 class Job:
     """What a worker does: `use` is "train" or "infer".
 
-    Modes are `ours:<engine>` and `torch:eager`, `torch:compile`, `torch:graphs`. `precision` is
-    "bf16" or "f32"; PyTorch gets maps with channels last, and autocast for bf16, on `device`.
+    Modes are `ours:<engine>`, `torch:eager`, `torch:compile`, `torch:graphs`, and in inference
+    `ort` and `ort:graphs`. `precision` is "bf16", "f32" or "tf32"; PyTorch gets maps with channels
+    last, and autocast for bf16, on `device`; ONNX Runtime float16 for bf16.
     """
 
     mode: str
@@ -52,12 +56,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Side:
-    """A side that is built: what enqueues a step, what waits for it, and what it leaves."""
+    """A side that is built: what enqueues a step, what waits for it, what it leaves, and what lets
+    it forget what it held at most."""
 
     step: Callable[[], Any]
     wait: Callable[[], Any]
     result: Callable[[], Any]
     facts: Callable[[], dict[str, Any]]
+    forget: Callable[[], Any] = lambda: None
 
 
 def ours(job: Job) -> Side:
@@ -69,7 +75,7 @@ def ours(job: Job) -> Side:
     from cnndsl.passes.precision import element_type
 
     try:
-        engine = get_backend(job.mode.partition(":")[2])
+        engine = get_backend(job.mode.partition(":")[2], precision=job.precision)
     except CnndslError as failure:
         raise Impossible(failure.diagnostics[0].message) from None
     network = load_network(job.network)
@@ -93,6 +99,7 @@ def ours(job: Job) -> Side:
         return {
             "version": f"cnndsl {__version__}, {engine.name}",
             "bytes_peak": program.arena_bytes + program.state_bytes,
+            "parameter_bytes": 4 * analysis.parameters(graph),
             "moved_bytes": sum(each.moved for each in program.steps),
             "operations": sum(each.operations for each in program.steps),
             "steps": len(program.steps),
@@ -116,7 +123,8 @@ def pytorch(job: Job) -> Side:
     from torch_training import loss_of, sgd
 
     torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    rounds = job.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = rounds
     loaded = load_network(job.network)
     graph, training = loaded.graph, job.use == "train"
     states = initial_states(graph, recipe_of(loaded).initialisation, 0)
@@ -165,7 +173,71 @@ def pytorch(job: Job) -> Side:
     def result() -> Any:
         return kept[0].detach().float().cpu().numpy()
 
-    return Side(train if training else infer, wait, result, facts)
+    def forget() -> None:
+        if job.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+
+    return Side(train if training else infer, wait, result, facts, forget)
+
+
+def onnx_runtime(job: Job) -> Side:
+    """ONNX Runtime on the file that `cnndsl export` writes, images and logits on the device."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise Impossible("ONNX Runtime is not installed (pip install onnxruntime-gpu)") from None
+    if job.use == "train":
+        raise Impossible("ONNX Runtime is compared in inference alone")
+    provider = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}[job.device]
+    if provider not in onnxruntime.get_available_providers():
+        raise Impossible(f"ONNX Runtime has no {provider} here (pip install onnxruntime-gpu)")
+    model, ran_in = exported(job)
+    settings = {}
+    if job.device == "cuda":
+        settings["use_tf32"] = str(int(job.precision == "tf32"))
+        settings["enable_cuda_graph"] = str(int(job.mode == "ort:graphs"))
+    session = onnxruntime.InferenceSession(model, providers=[(provider, settings)])
+    if provider not in session.get_providers():
+        raise Impossible(f"ONNX Runtime cannot use its {provider} here: CUDA or cuDNN is missing")
+    images, _ = data(load_network(job.network).graph, job.batch)
+    images = np.ascontiguousarray(np.moveaxis(images, -1, 1))
+    (entry,), (leaving,) = session.get_inputs(), session.get_outputs()
+    binding = session.io_binding()
+    image = onnxruntime.OrtValue.ortvalue_from_numpy(images, job.device, 0)
+    shape = [job.batch, *leaving.shape[1:]]
+    logits = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, job.device, 0)
+    binding.bind_ortvalue_input(entry.name, image)
+    binding.bind_ortvalue_output(leaving.name, logits)
+    enqueued = onnxruntime.RunOptions()
+    enqueued.add_run_config_entry("disable_synchronize_execution_providers", "1")
+
+    def step() -> None:
+        session.run_with_iobinding(binding, enqueued)
+
+    def result() -> Any:
+        binding.synchronize_outputs()
+        return logits.numpy()
+
+    version = f"ONNX Runtime {onnxruntime.__version__}, {provider}, {ran_in}"
+    return Side(step, binding.synchronize_outputs, result, lambda: {"version": version})
+
+
+def exported(job: Job) -> tuple[bytes, str]:
+    """The network as `cnndsl export` writes it, and the element type that it computes in."""
+    import onnx
+
+    from cnndsl.export.write import write_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        write_onnx(load_network(job.network), path, batch=job.batch)
+        model = onnx.load(path)
+    if job.precision != "bf16":
+        return model.SerializeToString(), f"float32{' (tf32)' * (job.precision == 'tf32')}"
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    short = convert_float_to_float16(model, keep_io_types=True)
+    return short.SerializeToString(), "float16"
 
 
 def timed(side: Side, count: int) -> float:
@@ -193,8 +265,9 @@ def main() -> None:
     def say(facts: dict[str, Any]) -> None:
         print(json.dumps(facts), file=channel, flush=True)
 
+    kinds = {"ours": ours, "torch": pytorch, "ort": onnx_runtime}
     try:
-        side = (ours if job.mode.startswith("ours") else pytorch)(job)
+        side = kinds[job.mode.partition(":")[0]](job)
     except Impossible as reason:
         say({"impossible": str(reason)})
         return
@@ -202,6 +275,7 @@ def main() -> None:
     side.step()
     first = float(np.linalg.norm(np.asarray(side.result(), np.float64)))
     built = time.perf_counter() - began
+    side.forget()
     warm = [timed(side, 1) for _ in range(job.warmup)]
     say(
         {"first_result": first, "first_step_seconds": built, "warmup_seconds": warm, **side.facts()}

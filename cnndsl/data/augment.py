@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,3 +148,13 @@ class Cutout(Augmentation):
     ) -> np.ndarray:
         firsts = [generator.integers(n, size=count) - self.size // 2 for n in extent]
         return np.stack(firsts, axis=1)
+
+
+#: Augmentations by the words of recipes, made of a number of pixels.
+WORDS: dict[str, Callable[[int], Augmentation]] = {
+    "crop": lambda pixels: Crop(size=(pixels, pixels)),
+    "pad": lambda pixels: Crop(pad=pixels),
+    "flip": lambda pixels: Flip(),
+    "shift": Shift,
+    "cutout": Cutout,
+}

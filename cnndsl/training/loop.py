@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cnndsl.compile import compile_inference
-from cnndsl.data.augment import Augmentation, Crop, Cutout, Flip, Shift
+from cnndsl.data.augment import WORDS
 from cnndsl.data.dataset import Dataset, Split, stratified_split
 from cnndsl.data.feeds import Resident, evaluation_feed, training_feed
 from cnndsl.data.loader import Loader
@@ -48,15 +48,6 @@ LOOK_SECONDS = 0.1
 LAST, BEST = "last.safetensors", "best.safetensors"
 #: The split of training and validation data does not depend on the run's seed.
 SPLIT_SEED = 0
-
-
-_AUGMENTATIONS: dict[str, Callable[[int], Augmentation]] = {
-    "crop": lambda pixels: Crop(size=(pixels, pixels)),
-    "pad": lambda pixels: Crop(pad=pixels),
-    "flip": lambda pixels: Flip(),
-    "shift": Shift,
-    "cutout": Cutout,
-}
 
 
 class Interrupted(Exception):
@@ -96,7 +87,7 @@ class Trainer:
             self.preprocessing,
             batch=recipe.batch,
             indices=kept,
-            augmentations=[_AUGMENTATIONS[word](pixels) for word, pixels in recipe.augmentations],
+            augmentations=[WORDS[word](pixels) for word, pixels in recipe.augmentations],
             seed=recipe.seed,
             workers=self.workers,
             feed=training_feed(self.backend, len(kept), self.preprocessing),

@@ -7,7 +7,8 @@
 //   RESULTS, FINISH             pointers to results; them at `at` from total[s] for channel `c`
 constexpr int DEPTH = 256 / LANES;
 
-extern "C" __global__ void columns(PARAMETERS, float *partial) {
+// Four blocks of a multiprocessor, so that what waits for memory is hidden.
+extern "C" __global__ void __launch_bounds__(256, 4) columns(PARAMETERS, float *partial) {
     __shared__ float shared[SUMS][DEPTH][LANES * PACK];
     const int lane = threadIdx.x % LANES, depth = threadIdx.x / LANES;
     const int begin = blockIdx.x * LANES * PACK, channel = begin + lane * PACK;
