@@ -68,3 +68,12 @@ def remove_remains(path: Path) -> None:
 
 def _prefix(path: Path) -> str:
     return f".{path.name}."
+
+
+def append_line(path: Path, line: str) -> int:
+    """Append a line, force it to the disk, and return the file's new length."""
+    with written_to(path), path.open("ab") as file:
+        file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()

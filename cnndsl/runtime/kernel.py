@@ -78,7 +78,8 @@ class Backend(Protocol):
     `fusions` are the rewrites that it asks for: those that make several of its kernels one.
     `strides` says whether its kernels take arrays whose rows are parts of longer ones; `spared` how
     much of a training step's time may be given for memory where the user sets no budget; `prepares`
-    whether programs should prepare images of data sets themselves.
+    whether programs should prepare images of data sets themselves; `tf32` whether products of
+    float32 may be rounded, which `use_tf32` asks for.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Backend(Protocol):
     strides: bool
     spared: float
     prepares: bool
+    tf32: bool
 
     def unavailable(self) -> str | None:
         """Why this engine cannot run here, in words; None if it can."""
@@ -181,6 +183,8 @@ class Canonical:
     ) -> Layouts:
         """The canonical layout, always."""
         return (None,) * len(inputs), (None,) * len(outputs)
+
+    tf32 = False
 
     def note(self) -> str | None:
         return None

@@ -21,10 +21,11 @@ from cnndsl.data.feeds import Resident, evaluation_feed, training_feed
 from cnndsl.data.loader import Loader
 from cnndsl.data.preprocess import Preprocessing
 from cnndsl.diagnostics import error, register
-from cnndsl.files import remove_remains, write_whole, written_to
+from cnndsl.files import append_line, remove_remains, write_whole, written_to
 from cnndsl.frontend.elaborate import Network
 from cnndsl.graph import analysis
 from cnndsl.graph.leaves import STATE
+from cnndsl.passes.precision import TF32
 from cnndsl.runtime.kernel import Backend
 from cnndsl.runtime.program import Program
 from cnndsl.training import checkpoint
@@ -302,7 +303,7 @@ class Trainer:
             "learning_rate": self._rate(self.batches),
             "images_per_second": round(speed, 1),
         }
-        length = _append_line(self.out / "metrics.jsonl", json.dumps(metrics))
+        length = append_line(self.out / "metrics.jsonl", json.dumps(metrics))
         self.progress = replace(
             progress,
             epoch=progress.epoch + 1,
@@ -375,7 +376,7 @@ class Trainer:
             "batch": self.recipe.batch,
             "seed": self.recipe.seed,
             "input": str(self.network.graph.inputs["image"].type),
-            "precision": self.recipe.precision,
+            "precision": TF32 if self.backend.tf32 else self.recipe.precision,
         }
 
     def _save(self, name: str = LAST) -> None:
@@ -391,12 +392,3 @@ class Trainer:
             },
         }
         checkpoint.save(self.out / "checkpoints" / name, self.program, metadata)
-
-
-def _append_line(path: Path, line: str) -> int:
-    """Append a line, force it to the disk, and return the file's new length."""
-    with written_to(path), path.open("ab") as file:
-        file.write(line.encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-        return file.tell()

@@ -124,7 +124,6 @@ class CudaEngine(Canonical, ABC):
     spared = 0.0
     prepares = True
     _threads = 1
-    _tf32 = False
 
     @abstractmethod
     def unavailable(self) -> str | None:
@@ -183,7 +182,7 @@ class CudaEngine(Canonical, ABC):
         return self._threads
 
     def use_tf32(self) -> bool:
-        self._tf32 = True
+        self.tf32 = True
         return True
 
     def kernel(self, op: Op, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
@@ -215,7 +214,7 @@ class CudaEngine(Canonical, ABC):
         follows it, or by a kernel of our own; and apart where that is faster."""
         if not isinstance(task, LibraryCall):
             return (task,)
-        rounds = self._tf32 and task.description.dtype == "float32"
+        rounds = self.tf32 and task.description.dtype == "float32"
         call = replace(task, description=replace(task.description, tensor_cores=rounds))
         split = apart.apart(call)
         together = self.is_in_library(call.description)
