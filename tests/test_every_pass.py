@@ -31,7 +31,13 @@ from cnndsl.graph.rewrite import Event, Rewrite, optimise
 from cnndsl.ops.conv import Conv
 from cnndsl.passes import FOR_INFERENCE, FOR_TRAINING, GRADIENTS
 from cnndsl.passes.chains import CHAINS
-from cnndsl.passes.gpu import ON_A_GPU, accumulation_in_epilogue, activation_in_batchnorm
+from cnndsl.passes.gpu import (
+    ON_A_GPU,
+    accumulation_in_epilogue,
+    activation_in_batchnorm,
+    gradient_with_loss,
+    slope_in_epilogue,
+)
 from cnndsl.passes.inference import for_inference
 from cnndsl.passes.training import for_training, freeze
 from cnndsl.runtime.lower import lower
@@ -43,7 +49,13 @@ EXAMPLES = [(r, e) for r in FORWARD for e in r.fires_on]
 ASKED_FOR = tuple(dict.fromkeys((*FUSIONS, *ON_A_GPU)))
 IN_TRAINING = [(r, e) for r in (*FOR_TRAINING, *ASKED_FOR) for e in r.fires_on]
 #: Those that are of training alone: what they look for is there once gradients are.
-OF_GRADIENTS = (*GRADIENTS, activation_in_batchnorm, accumulation_in_epilogue)
+OF_GRADIENTS = (
+    *GRADIENTS,
+    activation_in_batchnorm,
+    gradient_with_loss,
+    accumulation_in_epilogue,
+    slope_in_epilogue,
+)
 EXCEPTIONS = [(r, e) for r in FORWARD for e in r.leaves_alone]
 
 

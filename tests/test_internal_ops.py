@@ -21,7 +21,14 @@ from cnndsl.graph.op import Initial, Mismatch, Op
 from cnndsl.graph.types import BATCH, Size, Type, map_type, vector_type
 from cnndsl.ops.derived import ComposeFilters, DiagonalFilters, EmbedFilters, PassShift, ScaleInputs
 from cnndsl.ops.dropout import DropoutTraining
-from cnndsl.ops.loss import Correct, CrossEntropy, MeanSquaredError, WeightedSum
+from cnndsl.ops.loss import (
+    Correct,
+    CrossEntropy,
+    CrossEntropyGradient,
+    CrossEntropyWithGradient,
+    MeanSquaredError,
+    WeightedSum,
+)
 from cnndsl.ops.merge import Add, Concat, Gate, Multiply
 from cnndsl.ops.norm import BatchNormTraining
 from cnndsl.ops.optimizer import SGD, Adam, AdamW
@@ -109,6 +116,27 @@ def test_cross_entropy_of_certainty_is_zero_and_does_not_overflow() -> None:
     program.write("labels", [0, 2])
     program.run()
     assert program.read("loss") == 0
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("logits", [vector_type(4, DOUBLE), map_type(1, 1, 4, DOUBLE)])
+def test_a_loss_and_its_gradient_at_once_are_those_of_two_operations(
+    smoothing: float, logits: Type
+) -> None:
+    op = CrossEntropy(label_smoothing=smoothing)
+    graph, loss = loss_graph(op, logits)
+    x, labels = graph.operands(loss.node)
+    dloss = graph.add(Parameter(Type((), DOUBLE), Initial()), name="dloss")[0]
+    probabilities = Value(graph, loss.node, 1)
+    gradient = graph.apply(CrossEntropyGradient(op, logits), probabilities, labels, dloss)
+    both = graph.add(CrossEntropyWithGradient(op), x, labels, dloss)
+    graph.outputs = dict(zip("abcd", (loss, gradient, *both), strict=True))
+    program = lower(graph, Engine(), 3)
+    fill(program)
+    program.write("labels", [2, 0, 3])
+    program.run()
+    np.testing.assert_array_equal(program.read("c"), program.read("a"))
+    np.testing.assert_array_equal(program.read("d"), program.read("b"))
 
 
 def test_gradient_of_weighted_losses_by_prediction_and_target() -> None:

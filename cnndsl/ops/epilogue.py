@@ -14,27 +14,31 @@ from cnndsl.ops.activation import Activation
 @op("epilogue", registry=None)
 class Epilogue(Op):
     """`activation(first(…) + addend)`: a convolution, fc or norm, an addition and an activation; or
-    the gradient of a convolution's input and an addition.
+    `slope(saved) · (first(…) + addend)`: the gradient of a convolution's input, an addition and the
+    gradient of an activation.
 
-    Inputs: those of `first`, and the addend if it `adds`. Results: those of `first`, the first one
-    changed. It stands in graphs whose gradients are there already.
+    Inputs: those of `first`, the addend if it `adds`, and what the activation saved if there is its
+    `slope`. Results: those of `first`, the first one changed. It stands in graphs whose gradients
+    are there already.
     """
 
     first: Op
     adds: bool = False
     activation: Activation | None = None
+    slope: Activation | None = None
     differentiable = False
 
     def infer(self, *inputs: Type) -> Type | tuple[Type, ...]:
         results = self.first.infer(*self.of_first(inputs))
         y = results if isinstance(results, Type) else results[0]
-        if self.adds and inputs[-1].shape != y.shape:
-            raise Mismatch(f"{inputs[-1]} cannot be added to {y}")
+        for more in inputs[len(self.of_first(inputs)) :]:
+            if more.shape != y.shape:
+                raise Mismatch(f"{more} cannot be added to {y}, or multiply it")
         return results
 
     def of_first(self, inputs: Sequence[Type]) -> Sequence[Type]:
-        """The inputs without the addend."""
-        return inputs[: len(inputs) - self.adds]
+        """The inputs without those that follow them."""
+        return inputs[: len(inputs) - self.adds - (self.slope is not None)]
 
     def again(
         self, inputs: Sequence[Value], outputs: Sequence[Value]
@@ -53,10 +57,13 @@ class Epilogue(Op):
         count = self.first.flops(outputs, *self.of_first(inputs))
         if self.activation is not None:
             count += self.activation.flops(outputs, *outputs)
+        if self.slope is not None:
+            count += self.slope.flops(outputs, *outputs) + outputs[0].elements
         return count + self.adds * outputs[0].elements
 
     def spell(self, *inputs: Type) -> str:
         words = [self.first.spell(*self.of_first(inputs))]
         words += ["add"] * self.adds
         words += [self.activation.spell()] if self.activation is not None else []
+        words += [f"{self.slope.spell()} gradient"] if self.slope is not None else []
         return " + ".join(words)

@@ -77,6 +77,24 @@ class CrossEntropyGradient(Op):
         return 2 * outputs[0].elements
 
 
+@op("cross_entropy_with_gradient", registry=None)
+class CrossEntropyWithGradient(Op):
+    """The loss and the gradient of the logits at once.
+
+    Inputs: logits, labels, dloss, which is known before the loss. Results: the loss, a scalar, and
+    the gradient, of the logits' shape.
+    """
+
+    loss: CrossEntropy
+    differentiable = False
+
+    def infer(self, logits: Type, labels: Type, dloss: Type) -> tuple[Type, Type]:
+        return self.loss.infer(logits, labels)[0], logits
+
+    def flops(self, outputs: Sequence[Type], *inputs: Type) -> int:
+        return 7 * inputs[0].elements
+
+
 @op("mse", registry=LOSSES)
 class MeanSquaredError(Op):
     """The mean over all elements of all images of `(prediction − target)²`, a scalar."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import networkx
+
 from cnndsl.graph.graph import Graph, Value
 from cnndsl.graph.leaves import Accumulate, Input
 from cnndsl.graph.rewrite import Found, Rewrite, only_reader, sweep
 from cnndsl.graph.types import ITEM_BYTES
-from cnndsl.ops.activation import ActivationGradient
+from cnndsl.ops.activation import ActivationGradient, Relu
 from cnndsl.ops.cast import Cast
 from cnndsl.ops.conv import Conv, ConvInputGradient, ConvWeightGradient
 from cnndsl.ops.dense import FullyConnected
 from cnndsl.ops.epilogue import Epilogue
+from cnndsl.ops.loss import CrossEntropy, CrossEntropyGradient, CrossEntropyWithGradient
 from cnndsl.ops.norm import (
     BatchNormActivationGradient,
     BatchNormTraining,
@@ -100,6 +103,32 @@ def activation_in_batchnorm(graph: Graph) -> Iterator[Found]:
         yield norm, None
 
 
+@sweep(
+    fires_on=(
+        "input 4x4x2 -> conv 4, 3x3 -> relu",
+        "input 4x4x2 -> conv 4, 3x3 -> aux 0.3 { avgpool global -> fc 3 } -> relu",
+    ),
+    leaves_alone=(),
+)
+def gradient_with_loss(graph: Graph) -> Iterator[Found]:
+    """A cross-entropy and the gradient of its logits are one kernel, and no probabilities are kept.
+
+    Where the gradient alone reads them, and what it is multiplied by does not wait for the loss.
+    """
+    for node in graph.of(CrossEntropyGradient):
+        probabilities, _, dloss = graph.operands(node)
+        loss = Value(graph, probabilities.node)
+        waits = networkx.has_path(graph.net, loss.node, dloss.node)
+        if waits or not only_reader(probabilities):
+            continue
+        assert isinstance(loss.op, CrossEntropy)
+        op = CrossEntropyWithGradient(loss.op)
+        both = graph.apply(op, *graph.operands(loss.node), dloss, like=loss)
+        graph.replace(loss, both)
+        graph.replace(Value(graph, node), Value(graph, both.node, 1))
+        yield both, None
+
+
 @sweep(fires_on=(), leaves_alone=("input 6x6x3 -> conv 4, 3x3 -> fc 4, bias=false",))
 def short_bias(graph: Graph) -> Iterator[Found]:
     """A bias is of the element type of what it is added to."""
@@ -116,6 +145,31 @@ def short_bias(graph: Graph) -> Iterator[Found]:
             casts[bias] = graph.apply(Cast(x.type.dtype), bias, like=bias)
         graph.rewire(node, 2, casts[bias])
         yield Value(graph, node), None
+
+
+@sweep(
+    fires_on=(
+        "input 6x6x3 -> conv 4, 3x3 -> relu -> conv 4, 3x3",
+        "input 6x6x3 -> maxpool 2x2, /2 -> relu -> conv 4, 3x3, /2 -> relu -> conv 4, 1x1",
+    ),
+    leaves_alone=(
+        "input 6x6x3 -> conv 4, 3x3 -> tanh -> conv 4, 3x3",
+        "input 6x6x3 -> conv 4, 3x3 -> relu -> maxpool 2x2, /2 -> conv 4, 3x3",
+    ),
+)
+def slope_in_epilogue(graph: Graph) -> Iterator[Found]:
+    """relu'(y) · (f'(z) + g) is one kernel, for f' a convolution's gradient that alone is read."""
+    for node in graph.of(ActivationGradient):
+        gradient, (saved, dy) = graph.op(node), graph.operands(node)
+        assert isinstance(gradient, ActivationGradient)
+        epilogue = dy.op if isinstance(dy.op, Epilogue) else Epilogue(dy.op)
+        is_gradient = isinstance(epilogue.first, ConvInputGradient) and epilogue.slope is None
+        if gradient.activation != Relu() or not is_gradient or not only_reader(dy):
+            continue
+        fused = replace(epilogue, slope=gradient.activation)
+        result = graph.apply(fused, *graph.operands(dy.node), saved, like=dy)
+        graph.replace(Value(graph, node), result)
+        yield dy, None
 
 
 #: What tensor cores multiply at once of a row of channels: 16 bytes.
@@ -173,9 +227,11 @@ def _widened(x: Value) -> Value:
 #: The gradients of a norm are sought before an epilogue takes the activation.
 ON_A_GPU: tuple[Rewrite, ...] = (
     activation_in_batchnorm,
+    gradient_with_loss,
     bias_with_weights,
     *EPILOGUES,
     accumulation_in_epilogue,
+    slope_in_epilogue,
     short_bias,
     wide_stem,
 )

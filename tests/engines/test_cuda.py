@@ -9,7 +9,8 @@ from test_onednn import EXAMPLES, MORE, behind_layers, chain
 
 from cnndsl.backends import get_backend
 from cnndsl.backends.cuda import simulated, simulator
-from cnndsl.backends.cuda.cudnn import Convolution, Description
+from cnndsl.backends.cuda.apart import follows
+from cnndsl.backends.cuda.cudnn import Description
 from cnndsl.backends.cuda.engine import CudaKernel
 from cnndsl.backends.cuda.launch import Launch, LibraryCall, Source
 from cnndsl.backends.cuda.planned import Engine as Planned
@@ -193,12 +194,45 @@ def test_a_pool_whose_winners_nobody_reads_writes_none(engine) -> None:
     assert y.ravel().tolist() == [5, 7]
 
 
+DEPTHWISE = (
+    "input 7x9x3 -> dwconv 3x3, bias=true -> relu",
+    "input 9x7x12 -> conv 12, 1x1 -> dwconv 5x5, /2 -> bn -> relu6",
+    "input 11x13x20 -> conv 20, 1x1 -> residual { dwconv 3x3, dilation=2, bias=true } -> relu",
+    "input 8x8x16 -> conv 48, 1x1 -> residual { dwconv 3x3 -> bn -> relu6 -> conv 48, 1x1 }",
+    "input 10x9x8 -> relu as a -> dwconv 3x3, /2, pad=0 -> dwconv 3x3, bias=true -> relu6",
+)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("text", DEPTHWISE)
+def test_depthwise_convolutions_are_done_by_kernels_of_our_own(
+    text: str, precision: str, engine
+) -> None:
+    exact = precision == "float32"
+    graph = chain(text + " -> avgpool global -> fc 4")
+    results = []
+    for each in (engine, REFERENCE if exact else Rounding()):
+        program = compile_inference(graph, each, 3, precision=precision)
+        fill(program)
+        program.run()
+        results.append({"logits": program.read("logits")})
+    assert_agree(*results, 1e-5 if exact else 2e-2)
+    objective = Objective(optimizer=SGD(momentum=0.9), precision=precision)
+    (found, program), (expected, _) = (
+        step(graph, each, objective=objective)
+        for each in (engine, REFERENCE if exact else Rounding())
+    )
+    done = " ".join(each.implementation for each in program.steps)
+    assert "depthwise" in done.split()
+    assert "depthwise_weights" in done.split()
+    assert_agree(found, expected, 2e-5 if exact else 2e-2)
+
+
 class Apart(simulated.Engine):
     """An engine whose library does nothing but convolutions and products."""
 
     def is_in_library(self, description: Description) -> bool:
-        adds = isinstance(description, Convolution) and description.add
-        return not (description.bias or adds or description.relu)
+        return not (description.bias or description.relu or any(follows(description)))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

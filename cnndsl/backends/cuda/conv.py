@@ -78,11 +78,13 @@ def input_gradient(
     inputs: tuple[Type, ...],
     outputs: tuple[Type, ...],
     adds: bool = False,
+    slope: bool = False,
 ) -> Recipe:
-    """Inputs: weight, dy, the addend if it `adds`; the library wants dy first."""
+    """Inputs: weight, dy, the addend if it `adds`, what a relu saved if it goes through its slope;
+    the library wants dy first."""
     (dx,) = outputs
-    description = replace(_described("input_gradient", op.conv, dx, dx), add=adds)
-    return Recipe((LibraryCall(description, (1, 0, *range(2, 3 + adds))),))
+    description = replace(_described("input_gradient", op.conv, dx, dx), add=adds, slope=slope)
+    return Recipe((LibraryCall(description, (1, 0, *range(2, len(inputs) + 1))),))
 
 
 def weight_gradient(

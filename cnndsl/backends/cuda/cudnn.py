@@ -66,7 +66,8 @@ class Convolution:
     float32. `tensor_cores` matters for float32 only, and is the engine's to say: whether its
     products may be rounded to tf32.
     A forward one is `relu(convolution + bias + addend)` with those that are wanted; the bias has
-    an element a filter, of `bias_dtype`. An input's gradient may have an addend.
+    an element a filter, of `bias_dtype`. An input's gradient may have an addend, and is 0 where
+    another map is not positive if it goes through a relu's `slope`.
     """
 
     kind: Kind
@@ -78,12 +79,15 @@ class Convolution:
     add: bool = False
     relu: bool = False
     bias_dtype: str = "float32"
+    slope: bool = False
 
     def __post_init__(self) -> None:
         if self.kind != "forward" and (self.bias or self.relu):
             raise ValueError("only a forward convolution has a bias or a relu")
         if self.kind == "weight_gradient" and self.add:
             raise ValueError("the gradient of a weight has no addend")
+        if self.kind != "input_gradient" and self.slope:
+            raise ValueError("only the gradient of an input goes through a relu")
 
     def __str__(self) -> str:
         g = self.geometry
@@ -160,6 +164,8 @@ def operands(description: Description) -> tuple[Operand, ...]:
         inputs.append(_map("bias", (1, g.filters, 1, 1), description.bias_dtype))
     if description.add:
         inputs.append(_map("addend", result, dtype))
+    if description.slope:
+        inputs.append(_map("saved", result, dtype))
     return (*inputs, _map("result", result, description.result))
 
 
@@ -197,6 +203,8 @@ def graph(description: Description, target: Mapping[str, Any]) -> Any:
         value = built.bias(input=value, bias=tensors["bias"])
     if isinstance(description, Convolution) and description.add:
         value = built.add(a=value, b=tensors["addend"])
+    if isinstance(description, Convolution) and description.slope:
+        value = built.relu_backward(loss=value, input=tensors["saved"])
     if description.relu:
         value = built.relu(input=value)
     value.set_uid(len(inputs) + 1).set_output(True).set_data_type(element_type(result.dtype))
@@ -289,4 +297,5 @@ def _ending(description: Description) -> str:
     words += "" if description.result == description.dtype else f" to {description.result}"
     words += f", bias in {description.bias_dtype}" if description.bias else ""
     words += ", add" if isinstance(description, Convolution) and description.add else ""
+    words += ", relu gradient" if isinstance(description, Convolution) and description.slope else ""
     return words + (", relu" if description.relu else "")

@@ -17,6 +17,7 @@ from cnndsl.backends.cuda import (
     chain,
     conv,
     dense,
+    depthwise,
     epilogue,
     gemm,
     image_norm,
@@ -146,6 +147,10 @@ class CudaEngine(Canonical, ABC):
         """Whether a library is slower with what follows than without, and a kernel for that."""
         return False
 
+    def is_faster_by_hand(self, description: Convolution) -> bool:
+        """Whether kernels of our own do a depthwise convolution faster than a library."""
+        return True
+
     def library_bytes(self, task: Task) -> int:
         """How much scratch a library takes for a task."""
         return 0
@@ -206,26 +211,34 @@ class CudaEngine(Canonical, ABC):
 
     def _executable(self, recipe: Recipe) -> Recipe:
         """The recipe in this engine's precision, in the way that this engine does its tasks."""
-        ways = (self._way(task) for task in recipe.tasks)
-        return replace(recipe, tasks=tuple(task for way in ways for task in way))
+        behind = round_up(recipe.workspace)
+        ways = [self._way(task, behind) for task in recipe.tasks]
+        return replace(
+            recipe,
+            tasks=tuple(task for way in ways for task in way.tasks),
+            workspace=max([recipe.workspace, *(way.workspace for way in ways)]),
+        )
 
-    def _way(self, task: Task) -> tuple[Task, ...]:
+    def _way(self, task: Task, behind: int) -> Recipe:
         """A task, or those that do it: what the library has no plan for is done apart from what
-        follows it, or by a kernel of our own; and apart where that is faster."""
+        follows it, or by a kernel of our own; and apart where that is faster. Depthwise
+        convolutions are done by kernels of our own where these are faster, whose scratch begins
+        `behind` the recipe's."""
         if not isinstance(task, LibraryCall):
-            return (task,)
+            return Recipe((task,))
         rounds = self.tf32 and task.description.dtype == "float32"
         call = replace(task, description=replace(task.description, tensor_cores=rounds))
+        if depthwise.is_depthwise(call.description) and self.is_faster_by_hand(call.description):
+            return depthwise.recipe(call.description, call.arguments, behind)
         split = apart.apart(call)
         together = self.is_in_library(call.description)
-        adds = isinstance(call.description, Convolution) and call.description.add
-        if split is not None and (adds or not together):
+        if split is not None and (any(apart.follows(call.description)) or not together):
             plain = split[0].description
             if self.is_in_library(plain) and not (
                 together and not self.is_slower(call.description, plain)
             ):
-                return split
-        return (call,) if together else (gemm.launch(call.description, call.arguments),)
+                return Recipe(split)
+        return Recipe((call if together else gemm.launch(call.description, call.arguments),))
 
     def bound(self, recipe: Recipe, inputs: int, arrays: Sequence[Array]) -> Callable[[], None]:
         """What executes a recipe on operands, so many of them, results and scratch."""

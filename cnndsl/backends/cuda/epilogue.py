@@ -18,7 +18,7 @@ def epilogue(op: Epilogue, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) 
     if isinstance(op.first, Conv):
         return conv.convolution(op.first, inputs, outputs, *more)
     if isinstance(op.first, ConvInputGradient):
-        return conv.input_gradient(op.first, inputs, outputs, op.adds)
+        return conv.input_gradient(op.first, inputs, outputs, op.adds, op.slope is not None)
     if isinstance(op.first, FullyConnected):
         return dense.fully_connected(op.first, inputs, outputs, *more)
     if isinstance(op.first, BatchNormTraining):

@@ -50,6 +50,10 @@ def launch(description: Description, arguments: tuple[Argument, ...]) -> Launch:
         names.append("addend")
         kinds.append(C_TYPES[description.dtype])
         more.append(f"v += number(addend[{matrices.place}]);")
+    if isinstance(description, Convolution) and description.slope:
+        names.append("saved")
+        kinds.append(C_TYPES[description.dtype])
+        more.append(f"v = number(saved[{matrices.place}]) > 0.0f ? v : 0.0f;")
     if description.relu:
         more.append("v = v < 0.0f ? 0.0f : v;")
     result = C_TYPES[description.result]

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from cnndsl.backends.cuda import cudnn, cudnn_library
-from cnndsl.backends.cuda.apart import moved_apart
-from cnndsl.backends.cuda.cudnn_plans import Plan, Plans, current_device
+from cnndsl.backends.cuda import cudnn, cudnn_library, depthwise
+from cnndsl.backends.cuda.apart import apart, follows, moved_apart
+from cnndsl.backends.cuda.cudnn_plans import REPEATS, Plan, Plans, current_device
 from cnndsl.backends.cuda.engine import CudaEngine
 from cnndsl.backends.cuda.failures import in_words
 from cnndsl.backends.cuda.launch import (
@@ -54,6 +54,7 @@ class Engine(CudaEngine):
     def __init__(self) -> None:
         self._kernels: dict[Source, Any] = {}
         self._tuned: dict[cudnn.Description, Plan] = {}
+        self._by_hand: dict[cudnn.Description, bool] = {}
 
     def unavailable(self) -> str | None:
         try:
@@ -88,10 +89,51 @@ class Engine(CudaEngine):
     @in_words()
     def is_slower(self, whole: cudnn.Description, plain: cudnn.Description) -> bool:
         """By what tuning measured; a kernel of ours takes as long as a copy of its bytes."""
-        seconds, apart = self._plan(whole).seconds, self._plan(plain).seconds
-        if seconds is None or apart is None:
-            return False
-        return seconds > apart + moved_apart(whole) / self._copied_bytes_per_second
+        seconds, behind = self._plan(whole).seconds, self._seconds_apart(whole, plain)
+        return seconds is not None and behind is not None and seconds > behind
+
+    def is_faster_by_hand(self, description: cudnn.Convolution) -> bool:
+        """By time, measured once; where cuDNN has no plan, or none that was timed, it is ours."""
+        if description not in self._by_hand:
+            library = self._library_seconds(description)
+            ours = self._seconds_by_hand(description) if library is not None else None
+            self._by_hand[description] = library is None or ours is None or ours < library
+        return self._by_hand[description]
+
+    def _library_seconds(self, description: cudnn.Convolution) -> float | None:
+        """How long cuDNN's way takes, in one or with a kernel of ours behind; None if unknown."""
+        call = LibraryCall(description, tuple(range(len(cudnn.operands(description)))))
+        split, found = apart(call), []
+        if together := self.is_in_library(description):
+            found.append(self._plan(description).seconds)
+        if split is not None and (any(follows(description)) or not together):
+            plain = split[0].description
+            if self.is_in_library(plain):
+                found.append(self._seconds_apart(description, plain))
+        return min((each for each in found if each is not None), default=None)
+
+    def _seconds_apart(self, whole: cudnn.Description, plain: cudnn.Description) -> float | None:
+        """How long cuDNN's plan and a copy of the bytes of what follows it take."""
+        seconds = self._plan(plain).seconds
+        if seconds is None:
+            return None
+        return seconds + moved_apart(whole) / self._copied_bytes_per_second
+
+    @in_words()
+    def _seconds_by_hand(self, description: cudnn.Convolution) -> float | None:
+        """How long our kernels take, several runs in a graph as plans are timed; None without room
+        to try."""
+        *inputs, result = range(len(cudnn.operands(description)))
+        recipe = depthwise.recipe(description, (*inputs, result))
+        try:
+            with self._stream:
+                arrays = [_numbers(self._cupy, each) for each in cudnn.operands(description)]
+                arrays.append(self._cupy.empty(max(recipe.workspace, 1), "uint8"))
+        except self._cupy.cuda.memory.OutOfMemoryError:
+            return None
+        run = self.sequence([self.bound(recipe, len(inputs), arrays)] * REPEATS)
+        self.seconds(run)
+        return min(self.seconds(run) for _ in range(5)) / REPEATS
 
     def bind(
         self, task: Task, arguments: Sequence[Given], scratch: Array | None

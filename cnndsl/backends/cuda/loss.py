@@ -21,6 +21,7 @@ from cnndsl.ops.loss import (
     Correct,
     CrossEntropy,
     CrossEntropyGradient,
+    CrossEntropyWithGradient,
     MeanSquaredError,
 )
 
@@ -63,11 +64,26 @@ def softmax_gradient(
 
 def cross_entropy(op: CrossEntropy, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Recipe:
     """Inputs: logits, labels. Results: the loss, the probabilities."""
-    images = inputs[0].concrete()[0]
+    return _mean("cross_entropy", op, inputs[0], arguments=(0, 1, 3), loss=2)
+
+
+def cross_entropy_with_gradient(
+    op: CrossEntropyWithGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
+) -> Recipe:
+    """Inputs: logits, labels, dloss. Results: the loss, the gradient of the logits."""
+    entry = "cross_entropy_with_gradient"
+    return _mean(entry, op.loss, inputs[0], arguments=(0, 1, 2, 4), loss=3)
+
+
+def _mean(
+    entry: str, op: CrossEntropy, logits: Type, arguments: tuple[Argument, ...], loss: int
+) -> Recipe:
+    """A kernel that takes a row of losses last, and their mean."""
+    images = logits.concrete()[0]
     losses = Scratch(0, 4 * images)
     smoothing = f"constexpr float SMOOTHING = {literal(op.label_smoothing)};"
-    each = _rows("cross_entropy", inputs[0], "#define LOSS", smoothing, arguments=(0, 1, 3, losses))
-    mean = total("const float *x", "x[i]", images, 1 / images, (losses, 2))
+    each = _rows(entry, logits, "#define LOSS", smoothing, arguments=(*arguments, losses))
+    mean = total("const float *x", "x[i]", images, 1 / images, (losses, loss))
     return Recipe((each, mean), workspace=4 * images)
 
 
@@ -116,6 +132,7 @@ BUILDERS: Builders = {
     SoftmaxGradient: softmax_gradient,
     CrossEntropy: cross_entropy,
     CrossEntropyGradient: cross_entropy_gradient,
+    CrossEntropyWithGradient: cross_entropy_with_gradient,
     MeanSquaredError: mean_squared_error,
     Correct: correct,
 }

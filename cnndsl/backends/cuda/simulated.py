@@ -13,6 +13,7 @@ import numpy as np
 
 from cnndsl.backends import numpy as reference
 from cnndsl.backends.cuda import simulator
+from cnndsl.backends.cuda.apart import follows
 from cnndsl.backends.cuda.cudnn import Convolution, Geometry, Operand, Product, operands, strict
 from cnndsl.backends.cuda.engine import CudaEngine
 from cnndsl.backends.cuda.launch import Addresses, Constant, Given, Launch, Recipe, Task
@@ -115,8 +116,11 @@ def compute(description: Convolution | Product, arrays: Sequence[Array]) -> None
         total = first @ second
     else:
         total = _CONVOLUTIONS[description.kind](description.geometry, first, second)
-    for addend in more:
+    _, slope = follows(description)
+    for addend in more[: len(more) - slope]:
         total = total + addend
+    if slope:
+        total = np.where(more[-1] > 0, total, 0)
     result[...] = np.maximum(total, 0) if description.relu else total
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cnndsl.backends.numpy import conv, dense, norm
+from cnndsl.backends.numpy import activation, conv, dense, norm
 from cnndsl.backends.numpy.finish import Finish
 from cnndsl.graph.op import Op
 from cnndsl.graph.types import Type
+from cnndsl.ops.activation import ActivationGradient
 from cnndsl.ops.conv import Conv, ConvInputGradient
 from cnndsl.ops.dense import FullyConnected
 from cnndsl.ops.epilogue import Epilogue
@@ -27,24 +28,34 @@ FIRST: dict[type[Op], Callable[..., Kernel]] = {
 
 def epilogue(op: Epilogue, inputs: tuple[Type, ...], outputs: tuple[Type, ...]) -> Kernel:
     if isinstance(op.first, ConvInputGradient):
-        return _accumulated(op.first, inputs, outputs)
+        return _gradient(op, op.first, inputs, outputs)
     strided = any(t.layout == STRIDED for t in inputs)
     finish = Finish(outputs[0], op.adds, op.activation, strided)
     builder = FIRST[type(op.first)]
     return builder(op.first, tuple(op.of_first(inputs)), outputs, finish)
 
 
-def _accumulated(
-    op: ConvInputGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
+def _gradient(
+    op: Epilogue, first: ConvInputGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
 ) -> Kernel:
-    """The gradient of a convolution's input, and another that is added to it."""
-    first = conv.KERNELS[type(op)](op, inputs[:-1], outputs)
+    """The gradient of a convolution's input, and what is done to it where it is."""
+    own = len(op.of_first(inputs))
+    inner = conv.KERNELS[type(first)](first, inputs[:own], outputs)
+    back = None
+    if op.slope is not None:
+        slope = ActivationGradient(op.slope)
+        back = activation.KERNELS[type(slope)](slope, (inputs[-1], outputs[0]), outputs)
+    workspace = max(inner.workspace, back.workspace if back else 0)
 
-    def run(weight: Array, dy: Array, addend: Array, dx: Array, *scratch: Array) -> None:
-        first.run(weight, dy, dx, *scratch)
-        np.add(dx, addend, out=dx)
+    def run(*arrays: Array) -> None:
+        dx, scratch = arrays[len(inputs)], arrays[len(inputs) + 1 :]
+        inner.run(*arrays[:own], dx, *scratch[: bool(inner.workspace)])
+        if op.adds:
+            np.add(dx, arrays[own], out=dx)
+        if back is not None:
+            back.run(arrays[len(inputs) - 1], dx, dx, *scratch[: bool(back.workspace)])
 
-    return Kernel(run, workspace=first.workspace)
+    return Kernel(run, workspace=workspace)
 
 
 KERNELS: Builders = {Epilogue: epilogue}

@@ -12,6 +12,7 @@ from cnndsl.ops.loss import (
     Correct,
     CrossEntropy,
     CrossEntropyGradient,
+    CrossEntropyWithGradient,
     MeanSquaredError,
     MeanSquaredErrorGradient,
     WeightedSum,
@@ -54,6 +55,24 @@ def cross_entropy_gradient(
         rows[every, labels] -= share * (1 - smoothing)
 
     return Kernel(run, may_alias=((0, 0),))
+
+
+def cross_entropy_with_gradient(
+    op: CrossEntropyWithGradient, inputs: tuple[Type, ...], outputs: tuple[Type, ...]
+) -> Kernel:
+    """The two kernels, one after the other: probabilities stand where the gradient will."""
+    logits, labels, dloss = inputs
+    loss, probabilities = op.loss.infer(logits, labels)
+    forward = cross_entropy(op.loss, (logits, labels), (loss, probabilities))
+    gradient = CrossEntropyGradient(op.loss, logits)
+    backward = cross_entropy_gradient(gradient, (probabilities, labels, dloss), (logits,))
+
+    def run(x: Array, labels: Array, dloss: Array, loss: Array, dx: Array, s: Array) -> None:
+        rows = dx.reshape(probabilities.concrete())
+        forward.run(x, labels, loss, rows, s)
+        backward.run(rows, labels, dloss, dx)
+
+    return Kernel(run, workspace=forward.workspace)
 
 
 def mean_squared_error(
@@ -104,6 +123,7 @@ def weighted_sum(op: WeightedSum, inputs: tuple[Type, ...], outputs: tuple[Type,
 KERNELS: Builders = {
     CrossEntropy: cross_entropy,
     CrossEntropyGradient: cross_entropy_gradient,
+    CrossEntropyWithGradient: cross_entropy_with_gradient,
     MeanSquaredError: mean_squared_error,
     MeanSquaredErrorGradient: mean_squared_error_gradient,
     Correct: correct,

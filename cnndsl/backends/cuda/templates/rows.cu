@@ -2,7 +2,7 @@
 // The compiler defines
 //   ROWS, LENGTH                       of the matrix
 //   T                                  element type of x and results
-//   Number                             element type of probabilities (losses)
+//   SMOOTHING                          of labels (losses)
 constexpr int WARPS = 8;
 
 template <class Combine> __device__ __forceinline__ float across(float v, Combine combine) {
@@ -48,6 +48,33 @@ extern "C" __global__ void softmax_gradient(const T *y, const T *dy, T *dx) {
 #endif
 
 #ifdef LOSS
+// Of a row the largest logit, and the sums of exp(x - most) and of x - most.
+struct Sums {
+    float most, exponentials, all;
+};
+__device__ __forceinline__ Sums sums_of(const T *x, int lane) {
+    float most = number(x[0]);
+    for (int c = lane; c < LENGTH; c += 32) most = Larger()(number(x[c]), most);
+    most = across(most, Larger());
+    float exponentials = 0.0f, all = 0.0f;
+    for (int c = lane; c < LENGTH; c += 32) {
+        exponentials += expf(number(x[c]) - most);
+        all += number(x[c]) - most;
+    }
+    return {most, across(exponentials, Plus()), across(all, Plus())};
+}
+__device__ __forceinline__ float loss_of(const T *x, long long label, const Sums &sums) {
+    const float hit = number(x[label]) - sums.most;
+    return logf(sums.exponentials) - (1.0f - SMOOTHING) * hit - SMOOTHING / LENGTH * sums.all;
+}
+__device__ __forceinline__ float probability_of(T x, const Sums &sums) {
+    return expf(number(x) - sums.most) / sums.exponentials;
+}
+__device__ __forceinline__ float slope(float probability, bool is_label, float dloss) {
+    const float wanted = is_label ? 1.0f - SMOOTHING : 0.0f;
+    return dloss / ROWS * (probability - SMOOTHING / LENGTH - wanted);
+}
+
 // Of each image the loss, and the probabilities of its classes.
 extern "C" __global__ void cross_entropy(
     const T *x, const long long *labels, T *probabilities, float *losses) {
@@ -55,32 +82,34 @@ extern "C" __global__ void cross_entropy(
     const long long row = static_cast<long long>(blockIdx.x) * WARPS + threadIdx.x / 32;
     if (row >= ROWS) return;
     x += row * LENGTH;
-    float most = number(x[0]);
-    for (int c = lane; c < LENGTH; c += 32) most = Larger()(number(x[c]), most);
-    most = across(most, Larger());
-    float sum = 0.0f, all = 0.0f;
-    for (int c = lane; c < LENGTH; c += 32) {
-        sum += expf(number(x[c]) - most);
-        all += number(x[c]) - most;
-    }
-    sum = across(sum, Plus());
-    all = across(all, Plus());
+    const Sums sums = sums_of(x, lane);
     if (probabilities)
         for (int c = lane; c < LENGTH; c += 32)
-            probabilities[row * LENGTH + c] = rounded<T>(expf(number(x[c]) - most) / sum);
-    if (lane == 0) {
-        const float hit = number(x[labels[row]]) - most;
-        losses[row] = logf(sum) - (1.0f - SMOOTHING) * hit - SMOOTHING / LENGTH * all;
-    }
+            probabilities[row * LENGTH + c] = rounded<T>(probability_of(x[c], sums));
+    if (lane == 0) losses[row] = loss_of(x, labels[row], sums);
 }
 
 extern "C" __global__ void cross_entropy_gradient(
     const T *probabilities, const long long *labels, const float *dloss, T *dx) {
     const long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (i >= static_cast<long long>(ROWS) * LENGTH) return;
-    const float wanted = (i % LENGTH == labels[i / LENGTH] ? 1.0f - SMOOTHING : 0.0f);
-    const float share = number(dloss[0]) / ROWS;
-    dx[i] = rounded<T>(share * (number(probabilities[i]) - SMOOTHING / LENGTH - wanted));
+    const bool is_label = i % LENGTH == labels[i / LENGTH];
+    dx[i] = rounded<T>(slope(number(probabilities[i]), is_label, number(dloss[0])));
+}
+
+// Of each image the loss, and the gradient of its logits.
+extern "C" __global__ void cross_entropy_with_gradient(
+    const T *x, const long long *labels, const float *dloss, T *dx, float *losses) {
+    const int lane = threadIdx.x % 32;
+    const long long row = static_cast<long long>(blockIdx.x) * WARPS + threadIdx.x / 32;
+    if (row >= ROWS) return;
+    x += row * LENGTH;
+    const long long label = labels[row];
+    const float above = number(dloss[0]);
+    const Sums sums = sums_of(x, lane);
+    for (int c = lane; c < LENGTH; c += 32)
+        dx[row * LENGTH + c] = rounded<T>(slope(probability_of(x[c], sums), c == label, above));
+    if (lane == 0) losses[row] = loss_of(x, label, sums);
 }
 #endif
 
