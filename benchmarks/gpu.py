@@ -86,10 +86,20 @@ def peaks(device: str) -> dict[str, Any]:
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "properties": _properties() if device == "cuda" else None,
         "torch": torch.__version__,
         "copy_bytes_per_second": 2 * big.nbytes / _seconds(lambda: other.copy_(big), wait),
         "bf16_operations_per_second": 2 * rows**3 / _seconds(lambda: a @ b, wait),
     }
+
+
+def _properties() -> Any:
+    """What cuDNN knows of the device: what tests plan for is to be that."""
+    from cnndsl.backends.cuda.cudnn_library import frontend, unavailable
+
+    if unavailable() is not None:
+        return None
+    return json.loads(frontend().create_device_properties(0).serialize())
 
 
 def _seconds(call: Callable[[], Any], wait: Callable[[], Any], repeats: int = 10) -> float:

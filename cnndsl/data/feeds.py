@@ -50,6 +50,11 @@ class Feed(ABC):
         if preprocessing.resize and any(isinstance(a, Crop) and a.size for a in augmentations):
             self._before = preprocessing.before_crop()
         self._augmentations = tuple(augmentations)
+        self._set_up()
+
+    @abstractmethod
+    def _set_up(self) -> None:
+        """Find out what images are made of."""
 
     @abstractmethod
     def augmented(
@@ -76,14 +81,8 @@ class Images(Feed):
 
     names = ("image",)
 
-    def __init__(
-        self,
-        split: Split,
-        indices: np.ndarray,
-        preprocessing: Preprocessing,
-        augmentations: Sequence[Augmentation],
-    ) -> None:
-        super().__init__(split, indices, preprocessing, augmentations)
+    def _set_up(self) -> None:
+        split, indices, preprocessing = self._split, self._indices, self._preprocessing
         self._plain = self._training = _Prepared(split, indices, preprocessing)
         if self._before is not preprocessing:
             self._training = _Prepared(split, indices, self._before)
@@ -111,15 +110,9 @@ class Pixels(Feed):
 
     names: tuple[str, ...] = ("pixels", "chosen")
 
-    def __init__(
-        self,
-        split: Split,
-        indices: np.ndarray,
-        preprocessing: Preprocessing,
-        augmentations: Sequence[Augmentation],
-    ) -> None:
-        super().__init__(split, indices, preprocessing, augmentations)
-        if not augmentations:
+    def _set_up(self) -> None:
+        split, preprocessing = self._split, self._preprocessing
+        if not self._augmentations:
             self._before = preprocessing.before_crop()
         extent, before = preprocessing.extent, self._before.extent
         self._centre = ((before[0] - extent[0]) // 2, (before[1] - extent[1]) // 2)
@@ -127,7 +120,7 @@ class Pixels(Feed):
         scale, shift = (tuple(each.tolist()) for each in preprocessing.affine())
         self._prepared = None
         if stored[:2] != before or stored[2] > preprocessing.channels:
-            self._prepared = _Prepared(split, indices, self._before)
+            self._prepared = _Prepared(split, self._indices, self._before)
             stored = (*before, preprocessing.channels)
             scale, shift = (1.0,) * preprocessing.channels, (0.0,) * preprocessing.channels
         height, width, channels = stored
@@ -135,9 +128,9 @@ class Pixels(Feed):
         self._plain = self._augmented = prepare
         if before != extent:
             self._plain = self._augmented = replace(prepare, moves=(Window(extent),))
-        if augmentations:
+        if self._augmentations:
             moves = []
-            for augmentation in augmentations:
+            for augmentation in self._augmentations:
                 moves.append(augmentation.move(before))
                 before = moves[-1].after(before)
             self._fit(before)
