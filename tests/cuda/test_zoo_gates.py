@@ -24,6 +24,7 @@ from cnndsl.compile import (
     planned_kernels,
     training_graph,
 )
+from cnndsl.frontend.library import load_file
 from cnndsl.graph.types import Size
 from cnndsl.ops.optimizer import SGD
 from cnndsl.ops.prepare import Hole, Mirror, Prepare, Window
@@ -61,6 +62,13 @@ STEPS = {
     "mobilenet:mobilenet_v2": "96x96x3",
 }
 FIRST_STEPS = ("alexnet:alexnet", "resnet:resnet20", "mobilenet:mobilenet_v1")
+#: All others of the zoo, at a batch that all of them fit a large GPU with.
+OTHERS = {
+    reference: 64
+    for file in sorted(resource("zoo").glob("*.cnn"))
+    for name in load_file(file).complete()
+    if (reference := f"{file.stem}:{name}") not in NETWORKS
+}
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 #: Bytes of a thread's registers that may be spilled: none.
 MOST_SPILLED = 0
@@ -78,13 +86,14 @@ def tasks_of(reference: str, precision: str = "bf16") -> tuple[Task, ...]:
     file, name = reference.split(":")
     graph = elaborate_file(resource("zoo") / f"{file}.cnn", name).graph
     objective = Objective(optimizer=SGD(momentum=0.9), precision=element_type(precision))
+    batch = (NETWORKS | OTHERS)[reference]
     engine = Planned()
     if precision == TF32:
         engine.use_tf32()
     return tuple(
         task
         for use in ("inference", "training")
-        for _, kernel in planned_kernels(graph, use, objective, engine, NETWORKS[reference])
+        for _, kernel in planned_kernels(graph, use, objective, engine, batch)
         if isinstance(kernel, CudaKernel)
         for task in kernel.recipe.tasks
     )
@@ -207,6 +216,23 @@ def test_every_call_of_the_library_has_a_plan(planner: Planner, reference: str) 
     assert descriptions
     for description in descriptions:
         assert planner.plan("sm_90", description).candidates > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reference", OTHERS)
+def test_the_rest_of_the_zoo_has_kernels_and_plans(planner: Planner, reference: str) -> None:
+    for source, threads in kernels_of(reference):
+        found = compiled(source)
+        assert found.spilled <= MOST_SPILLED, (source.entry, found)
+        assert occupancy(found, threads, "sm_90") >= LEAST_OCCUPANCY, (source.entry, found)
+    calls = (task for task in tasks_of(reference) if isinstance(task, LibraryCall))
+    for description in dict.fromkeys(call.description for call in calls):
+        assert planner.plan("sm_90", description).candidates > 0
+
+
+@cache
+def compiled(source: Source) -> nvrtc.Compiled:
+    return nvrtc.compiled(source, "sm_90")
 
 
 @pytest.mark.skipif(simulator.unavailable() is not None, reason=str(simulator.unavailable()))
