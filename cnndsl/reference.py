@@ -159,5 +159,6 @@ def _page(rewrite: Rewrite, use: str) -> str:
         ("Fires on", rewrite.fires_on),
         ("Leaves alone", rewrite.leaves_alone),
     ):
-        lines += ["", f"{title}:", "", "```", *examples, "```"]
+        if examples:
+            lines += ["", f"{title}:", "", "```", *examples, "```"]
     return "\n".join(lines) + "\n"

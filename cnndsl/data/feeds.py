@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -140,6 +141,12 @@ class Pixels(Feed):
     def _source(self, prepare: Prepare) -> PixelSource:
         return PixelSource(prepare, "uint8" if self._prepared is None else "float32")
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the pixels of all images."""
+        numbers = len(self._indices) * math.prod(self._plain.stored)
+        return numbers * (1 if self._prepared is None else 4)
+
     def pixels(self, places: np.ndarray) -> np.ndarray:
         """The pixels at places, an image a row."""
         if self._prepared is not None:
@@ -185,16 +192,20 @@ class Resident(Pixels):
         return (_chosen(places, draws),)
 
 
-def training_feed(backend: Backend, images: int, preprocessing: Preprocessing) -> type[Feed]:
-    """How an engine is fed for training on so many images."""
+def training_feed(backend: Backend) -> Callable[..., Feed]:
+    """How an engine is fed for training: what makes a feed as its class does."""
     if not backend.prepares:
         return Images
-    nbytes = 4 * images * math.prod(preprocessing.before_crop().extent) * preprocessing.channels
-    free = backend.free_bytes()
-    return Pixels if free is not None and nbytes > RESIDENT_SHARE * free else Resident
+
+    def made(*given: Any) -> Feed:
+        streamed, free = Pixels(*given), backend.free_bytes()
+        stays = free is None or streamed.nbytes <= RESIDENT_SHARE * free
+        return Resident(*given) if stays else streamed
+
+    return made
 
 
-def evaluation_feed(backend: Backend) -> type[Feed]:
+def evaluation_feed(backend: Backend) -> Callable[..., Feed]:
     """How an engine is fed with images that it sees once."""
     return Pixels if backend.prepares else Images
 

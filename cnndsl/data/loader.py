@@ -45,7 +45,7 @@ class Loader:
         augmentations: Sequence[Augmentation] = (),
         seed: int = 0,
         workers: int = 1,
-        feed: type[Feed] = Images,
+        feed: Callable[..., Feed] = Images,
     ) -> None:
         if batch < 1 or workers < 0:
             raise ValueError(f"a batch of {batch} images, {workers} workers")

@@ -91,7 +91,7 @@ class Trainer:
             augmentations=[WORDS[word](pixels) for word, pixels in recipe.augmentations],
             seed=recipe.seed,
             workers=self.workers,
-            feed=training_feed(self.backend, len(kept), self.preprocessing),
+            feed=training_feed(self.backend),
         )
         self.validation = self._watching(split, held) if len(held) else None
         self.batches = self.loader.batches

@@ -92,6 +92,7 @@ class Engine(CudaEngine):
         seconds, behind = self._plan(whole).seconds, self._seconds_apart(whole, plain)
         return seconds is not None and behind is not None and seconds > behind
 
+    @in_words()
     def is_faster_by_hand(self, description: cudnn.Convolution) -> bool:
         """By time, measured once; where cuDNN has no plan, or none that was timed, it is ours."""
         if description not in self._by_hand:
@@ -119,7 +120,6 @@ class Engine(CudaEngine):
             return None
         return seconds + moved_apart(whole) / self._copied_bytes_per_second
 
-    @in_words()
     def _seconds_by_hand(self, description: cudnn.Convolution) -> float | None:
         """How long our kernels take, several runs in a graph as plans are timed; None without room
         to try."""
